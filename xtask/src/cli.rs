@@ -1,0 +1,32 @@
+//! The command line: one variant per command, handed on to the module that does it.
+
+use crate::{interrupt, places};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The chores of Moraine.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show where this checkout and its cache are
+    Places,
+}
+
+/// Runs the command and returns the exit code.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    interrupt::listen()?;
+    match args.command {
+        Command::Places => {
+            println!("repository  {}", places::repository().display());
+            println!("cache       {}", places::cache()?.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,24 @@
+//! `cargo xtask`: every chore of the project, in the project's own language.
+//!
+//! This file only parses and reports; each command lives in a module of its own. An error ends as one sentence
+//! with its causes, never as a trace: whoever reads it should know what to do next.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod interrupt;
+mod places;
+mod proc;
+mod progress;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Running other programs: quiet when all is well, and with the reason when not.
+//!
+//! [`Cmd`] is a thin cover of [`std::process::Command`] that knows its purpose (for the error), keeps long output in
+//! a log file, and ends its child's whole process group when the user presses Ctrl-C or a time limit passes. It is
+//! not a shell: no pipes, no globbing.
+
+use crate::interrupt;
+use crate::progress::Step;
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Lines of a failed program's output that the error repeats.
+const TAIL_LINES: usize = 15;
+/// How long a child may take to end after SIGTERM before it gets SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A program to run, and what for.
+pub(crate) struct Cmd {
+    command: Command,
+    program: String,
+    purpose: String,
+    input: Option<Vec<u8>>,
+    limit: Option<Duration>,
+}
+
+impl Cmd {
+    /// `purpose` completes the sentence "could not ...".
+    pub(crate) fn new(program: impl AsRef<OsStr>, purpose: impl Into<String>) -> Self {
+        let program = program.as_ref();
+        Self {
+            command: Command::new(program),
+            program: program.to_string_lossy().into_owned(),
+            purpose: purpose.into(),
+            input: None,
+            limit: None,
+        }
+    }
+
+    /// Adds one argument.
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets the folder to run in.
+    pub(crate) fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Gives the program this text as standard input.
+    pub(crate) fn input(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(text.into());
+        self
+    }
+
+    /// Ends the program if it takes longer.
+    pub(crate) fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Runs with the user's own terminal, for programs the user talks to or whose output is the result.
+    pub(crate) fn show(mut self) -> Result<ExitStatus> {
+        let child = self.spawn()?;
+        self.wait(child, None)
+    }
+
+    /// Runs with the user's own terminal; a failure is an error.
+    pub(crate) fn show_ok(self) -> Result<()> {
+        let (program, purpose) = (self.program.clone(), self.purpose.clone());
+        let status = self.show()?;
+        if !status.success() {
+            bail!("could not {purpose}: {program} ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// Runs quietly and returns what it printed, without the last line end.
+    pub(crate) fn read(self) -> Result<String> {
+        let scratch = Scratch::new()?;
+        let error = scratch.0.join("stderr");
+        let output = scratch.0.join("stdout");
+        self.run_into(&output, &error, None)?;
+        let text = fs::read(&output).context("reading a program's output")?;
+        Ok(String::from_utf8_lossy(&text)
+            .trim_end_matches('\n')
+            .to_owned())
+    }
+
+    /// Runs quietly for its effect.
+    pub(crate) fn run(self) -> Result<()> {
+        self.read().map(drop)
+    }
+
+    /// Runs quietly with all output in `log`, counting seconds on `step`.
+    pub(crate) fn run_logged(self, log: &Path, step: &mut Step) -> Result<()> {
+        if let Some(folder) = log.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        self.run_into(log, log, Some(step))
+            .with_context(|| format!("the whole output is in {}", log.display()))
+    }
+
+    /// Starts it as a daemon in a session of its own, with all output in `log`, and returns its id.
+    pub(crate) fn start(mut self, log: &Path) -> Result<Pid> {
+        let output = create(log)?;
+        self.command
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .stdin(Stdio::null());
+        self.command.process_group(0);
+        let child = self
+            .command
+            .spawn()
+            .with_context(|| format!("could not {}: starting {}", self.purpose, self.program))?;
+        Ok(pid_of(&child))
+    }
+
+    fn run_into(mut self, out: &Path, err: &Path, step: Option<&mut Step>) -> Result<()> {
+        let output = create(out)?;
+        let error = if out == err {
+            output.try_clone()?
+        } else {
+            create(err)?
+        };
+        self.command.stdout(output).stderr(error);
+        self.command.process_group(0);
+        if self.input.is_none() {
+            self.command.stdin(Stdio::null());
+        }
+        let (program, purpose) = (self.program.clone(), self.purpose.clone());
+        let child = self.spawn()?;
+        let status = self.wait(child, step)?;
+        if !status.success() {
+            bail!(
+                "could not {purpose}: {program} ended with {status}{}",
+                tail(err)
+            );
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self) -> Result<Child> {
+        interrupt::check()?;
+        if self.input.is_some() {
+            self.command.stdin(Stdio::piped());
+        }
+        let mut child = self
+            .command
+            .spawn()
+            .with_context(|| format!("could not {}: starting {}", self.purpose, self.program))?;
+        if let (Some(input), Some(mut pipe)) = (self.input.take(), child.stdin.take()) {
+            // Fed from a thread: a child that prints before it reads all must not block us.
+            thread::spawn(move || pipe.write_all(&input));
+        }
+        Ok(child)
+    }
+
+    fn wait(&self, mut child: Child, mut step: Option<&mut Step>) -> Result<ExitStatus> {
+        let end = self.limit.map(|limit| Instant::now() + limit);
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if let Err(stop) = interrupt::check() {
+                end_group(&mut child);
+                return Err(stop);
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                end_group(&mut child);
+                bail!(
+                    "could not {}: {} took too long and was ended",
+                    self.purpose,
+                    self.program
+                );
+            }
+            if let Some(step) = step.as_deref_mut() {
+                step.tick();
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Ends a child and all in its process group, politely first.
+fn end_group(child: &mut Child) {
+    let group = pid_of(child);
+    // A child that shares our group (`show`) got the terminal's signal itself; then there is no such group.
+    kill_process_group(group, Signal::TERM).ok();
+    let end = Instant::now() + GRACE;
+    while Instant::now() < end {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    kill_process_group(group, Signal::KILL).ok();
+    child.kill().ok();
+    child.wait().ok();
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("creating {}", path.display()))
+}
+
+/// The end of a failed program's output, for the error text.
+fn tail(path: &Path) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = text.unwrap_or_default();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let start = lines.len().saturating_sub(TAIL_LINES);
+    let last: String = lines[start..]
+        .iter()
+        .map(|line| format!("\n    {line}"))
+        .collect();
+    if last.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words:{last}")
+    }
+}
+
+/// A folder that goes away with its owner.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("moraine-xtask-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
