@@ -6,6 +6,7 @@
 
 mod cli;
 mod interrupt;
+mod oci;
 mod places;
 mod proc;
 mod progress;
