@@ -1,6 +1,6 @@
 //! The command line: one variant per command, handed on to the module that does it.
 
-use crate::{interrupt, places};
+use crate::{image, interrupt, places};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make Moraine's container image as an OCI archive
+    Image(image::Options),
     /// Show where this checkout and its cache are
     Places,
 }
@@ -23,6 +25,7 @@ enum Command {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     interrupt::listen()?;
     match args.command {
+        Command::Image(options) => image::run(&options)?,
         Command::Places => {
             println!("repository  {}", places::repository().display());
             println!("cache       {}", places::cache()?.display());

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod image;
 mod interrupt;
 mod oci;
 mod places;

@@ -24,3 +24,13 @@ pub(crate) fn cache() -> Result<PathBuf> {
         env::var_os("HOME").context("HOME is not set: set it, or set MORAINE_CACHE to a folder")?;
     Ok(PathBuf::from(home).join(".cache/moraine"))
 }
+
+/// Where cargo keeps crates and tools: `$CARGO_HOME`, else `~/.cargo`.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("CARGO_HOME") {
+        return Ok(PathBuf::from(named));
+    }
+    let home =
+        env::var_os("HOME").context("HOME is not set: set it, or set CARGO_HOME to a folder")?;
+    Ok(PathBuf::from(home).join(".cargo"))
+}
