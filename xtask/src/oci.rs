@@ -69,7 +69,7 @@ pub(crate) fn write_archive(rootfs: &Path, spec: &ImageSpec, out: &Path) -> Resu
     let tag = tag(&spec.name)?;
     let layer =
         Layer::pack(rootfs).with_context(|| format!("packing the folder {}", rootfs.display()))?;
-    let config = json(&Config::new(spec, &layer.diff_id)?)?;
+    let config = json(&ImageConfig::new(spec, &layer.diff_id)?)?;
     let manifest = json(&Manifest {
         schema_version: 2,
         media_type: MANIFEST,
@@ -238,14 +238,14 @@ impl Descriptor {
 }
 
 #[derive(Serialize)]
-struct Config<'a> {
+struct ImageConfig<'a> {
     architecture: &'static str,
     os: &'static str,
     config: RunConfig<'a>,
     rootfs: RootFs<'a>,
 }
 
-impl<'a> Config<'a> {
+impl<'a> ImageConfig<'a> {
     fn new(spec: &'a ImageSpec, diff_id: &'a Digest) -> Result<Self> {
         Ok(Self {
             architecture: architecture()?,

@@ -9,7 +9,7 @@ use crate::proc::Cmd;
 use crate::progress::Step;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the image ships, in `/usr/bin`.
 const NAMES: [&str; 3] = ["moraine-operator", "moraine-agent", "moraine-csi"];
@@ -20,6 +20,8 @@ pub(super) struct Binaries {
     pub(super) programs: Vec<PathBuf>,
     /// Licence texts of all crates linked into them.
     pub(super) notices: String,
+    /// Those of Rust's standard library, which is linked as well (HTML).
+    pub(super) library_notices: Vec<u8>,
 }
 
 /// What `cargo metadata` says, as far as it matters here and to the notices.
@@ -41,10 +43,23 @@ pub(super) struct Package {
     targets: Vec<Target>,
 }
 
+impl Package {
+    /// Does a target of it have this kind (`bin`, `proc-macro`)?
+    pub(super) fn makes(&self, kind: &str) -> bool {
+        self.targets.iter().any(|target| target.is(kind))
+    }
+}
+
 #[derive(Deserialize)]
 struct Target {
     name: String,
     kind: Vec<String>,
+}
+
+impl Target {
+    fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|own| own == kind)
+    }
 }
 
 #[derive(Deserialize)]
@@ -75,12 +90,13 @@ pub(super) fn build() -> Result<Binaries> {
     let metadata = metadata()?;
     let owners = owners(&metadata.packages)?;
     let target = &metadata.target_directory;
+    let sysroot = sysroot()?;
     let log = target.join("image/build.log");
     let mut step = Step::start("building the programs in release");
     let mut cargo = Cmd::new("cargo", "build the programs of the image")
         .args(["build", "--release", "--locked"])
         .dir(places::repository())
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(target)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(target, &sysroot)?)
         .env("CARGO_TARGET_DIR", target);
     for (name, owner) in NAMES.iter().zip(&owners) {
         cargo = cargo.args(["--package", &owner.name, "--bin", name]);
@@ -94,15 +110,15 @@ pub(super) fn build() -> Result<Binaries> {
             .map(|name| target.join("release").join(name))
             .collect(),
         notices: notices::of_crates(&metadata, &roots)?,
+        library_notices: notices::of_library(&sysroot)?,
     })
 }
 
 /// The package of each program.
 fn owners(packages: &[Package]) -> Result<Vec<&Package>> {
     let builds = |package: &&Package, name: &str| {
-        let is_it =
-            |target: &Target| target.name == name && target.kind.iter().any(|kind| kind == "bin");
-        package.source.is_none() && package.targets.iter().any(is_it)
+        let mut targets = package.targets.iter();
+        package.source.is_none() && targets.any(|target| target.name == name && target.is("bin"))
     };
     let mut owners = Vec::new();
     for name in NAMES {
@@ -129,16 +145,20 @@ fn metadata() -> Result<Metadata> {
     serde_json::from_str(&text).context("reading the output of cargo metadata")
 }
 
-/// Compiler flags that replace this machine's paths; where two match, the later one counts.
-fn flags(target: &std::path::Path) -> Result<String> {
-    let sysroot = Cmd::new("rustc", "ask the compiler where its library is")
+/// Where the compiler and its library are installed.
+fn sysroot() -> Result<PathBuf> {
+    Cmd::new("rustc", "ask the compiler where it is installed")
         .args(["--print", "sysroot"])
         .dir(places::repository())
-        .read()?;
-    let library = PathBuf::from(sysroot).join("lib/rustlib/src/rust");
+        .read()
+        .map(PathBuf::from)
+}
+
+/// Compiler flags that replace this machine's paths; where two match, the later one counts.
+fn flags(target: &Path, sysroot: &Path) -> Result<String> {
     let pairs = [
         (places::cargo_home()?, "/cargo"),
-        (library, "/rust"),
+        (sysroot.join("lib/rustlib/src/rust"), "/rust"),
         (places::repository(), "/moraine"),
         (target.to_path_buf(), "/moraine/target"),
     ];

@@ -38,14 +38,31 @@ pub(super) fn of_crates(metadata: &Metadata, roots: &[&str]) -> Result<String> {
     Ok(all)
 }
 
-/// Identifiers of all packages that are linked into `roots`.
+/// The notices that the Rust project keeps of its standard library.
+pub(super) fn of_library(sysroot: &Path) -> Result<Vec<u8>> {
+    let path = sysroot.join("share/doc/rust/COPYRIGHT-library.html");
+    fs::read(&path).with_context(|| {
+        format!(
+            "reading {}: the notices of Rust's library, which a toolchain of rustup has",
+            path.display()
+        )
+    })
+}
+
+/// Identifiers of all packages that are linked into `roots`; macros and what only they use are not.
 fn linked<'a>(metadata: &'a Metadata, roots: &[&'a str]) -> BTreeSet<&'a str> {
+    let macros = metadata
+        .packages
+        .iter()
+        .filter(|package| package.makes("proc-macro"))
+        .map(|package| package.id.as_str());
+    let macros: BTreeSet<&str> = macros.collect();
     let nodes = metadata.resolve.nodes.iter();
     let nodes: HashMap<&str, _> = nodes.map(|node| (node.id.as_str(), node)).collect();
     let mut found = BTreeSet::new();
     let mut open = roots.to_vec();
     while let Some(id) = open.pop() {
-        if !found.insert(id) {
+        if macros.contains(id) || !found.insert(id) {
             continue;
         }
         let deps = nodes.get(id).map_or(&[][..], |node| &node.deps);
@@ -69,4 +86,47 @@ fn texts_in(folder: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `tool` links `lib`, uses the macro `derive` (which uses `parser`) and is built with `builder`.
+    const METADATA: &str = r#"{
+        "target_directory": "/t",
+        "packages": [
+            {"id": "tool", "name": "tool", "version": "1.0.0", "manifest_path": "/tool/Cargo.toml",
+             "targets": [{"name": "tool", "kind": ["bin"]}]},
+            {"id": "derive", "name": "derive", "version": "1.0.0", "source": "registry",
+             "manifest_path": "/derive/Cargo.toml", "targets": [{"name": "derive", "kind": ["proc-macro"]}]}
+        ],
+        "resolve": {"nodes": [
+            {"id": "tool", "deps": [
+                {"pkg": "lib", "dep_kinds": [{"kind": null}]},
+                {"pkg": "derive", "dep_kinds": [{"kind": null}]},
+                {"pkg": "builder", "dep_kinds": [{"kind": "build"}]},
+                {"pkg": "checker", "dep_kinds": [{"kind": "dev"}]}]},
+            {"id": "lib", "deps": [{"pkg": "deep", "dep_kinds": [{"kind": "build"}, {"kind": null}]}]},
+            {"id": "derive", "deps": [{"pkg": "parser", "dep_kinds": [{"kind": null}]}]}
+        ]}
+    }"#;
+
+    #[test]
+    fn only_what_is_linked_counts() {
+        let metadata: Metadata = serde_json::from_str(METADATA).unwrap();
+        let found = linked(&metadata, &["tool"]);
+        assert_eq!(found, BTreeSet::from(["tool", "lib", "deep"]));
+    }
+
+    #[test]
+    fn licence_files_are_known_by_their_names() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for name in ["LICENSE-MIT", "notice.txt", "README.md", "src"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let mut texts = texts_in(folder.path()).unwrap();
+        texts.sort();
+        assert_eq!(texts, ["LICENSE-MIT", "notice.txt"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The root folder of Moraine's image: our programs, the tools they run, what both need to start, and the licences.
 //!
 //! Each file has a reason to be here. There is deliberately no shell and no package manager: nothing at run time
-//! needs one, and what is not there can't be misused. So tools that are shell scripts (xfs_admin, xfs_info) stay out.
+//! needs one, and what is not there can't be misused. So tools that are shell scripts (`xfs_admin`, `xfs_info`) stay out.
 
 mod closure;
 #[cfg(test)]
@@ -52,7 +52,7 @@ const TOOLS: [&str; 16] = [
 const TOOL_FOLDERS: [&str; 2] = ["usr/bin", "usr/sbin"];
 
 /// What else is taken from packages: the features mkfs.ext4 chooses from, and the distribution's name for scanners.
-const FILES: [&str; 2] = ["etc/mke2fs.conf", "usr/lib/os-release"];
+const FILES: [&str; 2] = ["etc/mke2fs.conf", "etc/os-release"];
 
 /// Files of our own. The operator runs as `moraine`; what handles devices runs as root.
 const OWN_FILES: [(&str, &str); 3] = [
@@ -207,6 +207,8 @@ impl Root<'_> {
         }
         self.add("usr/share/moraine/packages.txt", &list)?;
         self.add(&format!("{DOC}/moraine/crates.txt"), &binaries.notices)?;
+        let library = format!("{DOC}/moraine/rust-library.html");
+        self.add(&library, &binaries.library_notices)?;
         let licence = fs::read(crate::places::repository().join("LICENSE"))?;
         self.add(&format!("{DOC}/moraine/copyright"), licence)
     }

@@ -6,7 +6,7 @@
 use crate::image::packages::{self, MERGED, Packages};
 use crate::oci::{self, Digest, ImageSpec};
 use crate::proc::Cmd;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -28,16 +28,16 @@ static IMAGES: [TestImage; 1] = [TestImage {
 
 /// The test image of this short name.
 pub(super) fn find(short: &str) -> Result<&'static TestImage> {
-    match IMAGES.iter().find(|image| image.short == short) {
-        Some(image) => Ok(image),
-        None => {
+    IMAGES
+        .iter()
+        .find(|image| image.short == short)
+        .with_context(|| {
             let known: Vec<&str> = IMAGES.iter().map(|image| image.short).collect();
-            bail!(
+            format!(
                 "no test image is called {short}; there is: {}",
                 known.join(", ")
             )
-        }
-    }
+        })
 }
 
 /// Packs the image into the archive `out`.
