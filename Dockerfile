@@ -1,7 +1,7 @@
 # Moraine's image with a container engine: `docker build --tag moraine .`
 # `cargo xtask image` makes the same root without one; docs/image.md says what is in it.
 
-# The tools and the C library come from the packages of this stage's Debian, as do the headers that it links against.
+# The tools and the C library are packages of this stage's Debian, for which the programs are linked.
 FROM rust:1.95-bookworm AS build
 WORKDIR /moraine
 COPY . .

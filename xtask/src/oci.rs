@@ -18,8 +18,9 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -117,16 +118,17 @@ fn save(entries: &BTreeMap<String, Vec<u8>>, out: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     fs::create_dir_all(folder)?;
-    let name = out.file_name().context("it names no file")?;
-    let partial = folder.join(format!("{}.partial", name.to_string_lossy()));
-    let mut archive = tar::Builder::new(BufWriter::new(File::create(&partial)?));
+    let mut partial = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder)?;
+    let mut archive = tar::Builder::new(BufWriter::new(partial.as_file_mut()));
     for (path, bytes) in entries {
         let mut header = layer::header(tar::EntryType::Regular, 0o644);
         header.set_size(bytes.len() as u64);
         archive.append_data(&mut header, path, bytes.as_slice())?;
     }
     archive.into_inner()?.flush()?;
-    fs::rename(&partial, out)?;
+    partial.persist(out)?;
     Ok(())
 }
 

@@ -300,14 +300,20 @@ fn update() -> Result<()> {
             "apt does not know the packages of the image: run `sudo apt-get update` and try again"
         );
     }
-    let step = Step::start("updating the lists of Debian packages");
-    Cmd::new(
-        "apt-get",
-        "update the lists of Debian packages (is this machine online?)",
-    )
-    .env("LC_ALL", "C")
-    .args(["--quiet", "--error-on=any", "update"])
-    .run()?;
+    let log = places::cache()?.join("image/update.log");
+    let mut step = Step::start("updating the lists of Debian packages");
+    let updated = Cmd::new("apt-get", "update the lists of Debian packages")
+        .env("LC_ALL", "C")
+        .args(["--quiet", "--error-on=any", "update"])
+        .run_logged(&log, &mut step);
+    if updated.is_err() {
+        interrupt::check()?;
+        bail!(
+            "the packages of the image can't be downloaded: is this machine online? What apt-get \
+             said is in {}",
+            log.display()
+        );
+    }
     step.done("");
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::*;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -177,6 +177,16 @@ fn what_cannot_be_packed_is_named() {
     let error = write_archive(folder.path(), &spec(), &out).unwrap_err();
     assert!(format!("{error:#}").contains("/usr/socket"), "{error:#}");
     assert!(!out.exists());
+}
+
+#[test]
+fn a_failed_write_leaves_nothing() {
+    let folder = root(&NAMES);
+    let place = TempDir::new().unwrap();
+    let out = place.path().join("taken");
+    fs::create_dir(&out).unwrap();
+    assert!(write_archive(folder.path(), &spec(), &out).is_err());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
 }
 
 #[test]
