@@ -48,11 +48,10 @@ pub(crate) struct Options {
 /// Does what the command line asks.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(name) = &options.test {
-        let image = testbox::find(name)?;
         let out = options.out.clone();
         let out = out.unwrap_or_else(|| folder().join(format!("test-{name}.tar")));
-        let digest = testbox::write(image, &out)?;
-        println!("{}\n{digest}\n{}", image.name, out.display());
+        let (full, digest) = write_test(name, &out)?;
+        println!("{full}\n{digest}\n{}", out.display());
         return Ok(());
     }
     if let Some(rootfs) = &options.rootfs {
@@ -82,6 +81,12 @@ pub(crate) fn write(name: &str, out: &Path) -> Result<Digest> {
     let digest = oci::write_archive(&rootfs, &spec, out)?;
     step.done(&mebibytes(fs::metadata(out)?.len()));
     Ok(digest)
+}
+
+/// Packs the test image with this short name (`box`) as the archive `out`; returns its full name and its digest.
+pub(crate) fn write_test(short: &str, out: &Path) -> Result<(&'static str, Digest)> {
+    let image = testbox::find(short)?;
+    Ok((image.name, testbox::write(image, out)?))
 }
 
 /// Builds the programs and fills the root folder with them and all they need.

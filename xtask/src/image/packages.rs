@@ -248,6 +248,8 @@ fn apt(purpose: &str) -> Result<Cmd> {
         .args(["--option", "Dir::Cache::pkgcache="])
         .args(["--option", "Dir::Cache::srcpkgcache="])
         .args(["--option", "APT::Install-Recommends=false"])
+        // Ubuntu gives an update to some machines first, by their identity; all shall get the same.
+        .args(["--option", "APT::Get::Never-Include-Phased-Updates=true"])
         // Nothing of the host is changed, so its locks are left to those who need them.
         .args(["--option", "Debug::NoLocking=true"])
         // The archives' signatures are checked all the same; this is about the user that downloads.

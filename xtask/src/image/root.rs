@@ -172,12 +172,13 @@ impl Root<'_> {
             };
             self.count(part, size);
         }
-        // Through the merged links of the root, `link` may be the very file that was just copied.
-        let link = self.rootfs.join(path.strip_prefix("/").unwrap_or(path));
+        let path = path.strip_prefix("/").unwrap_or(path);
+        let link = self.rootfs.join(path);
+        // Through the merged links of the root, it may be the very file that was just copied.
         if link.symlink_metadata().is_err() {
-            let folder = link.parent().context("a link lies in a folder")?;
-            fs::create_dir_all(folder)?;
-            symlink(Path::new("/").join(&held.path), &link)
+            let folder = path.parent().context("a link lies in a folder")?;
+            fs::create_dir_all(self.rootfs.join(folder))?;
+            symlink(relative(folder, &held.path), &link)
                 .with_context(|| format!("linking {}", path.display()))?;
         }
         self.used.insert(held.package);
@@ -221,4 +222,17 @@ impl Root<'_> {
     fn count(&mut self, part: &str, size: u64) {
         *self.sizes.entry(part.to_owned()).or_default() += size;
     }
+}
+
+/// The way from a folder of the root to a file of it, so that a link is right from outside the root, too.
+fn relative(folder: &Path, file: &Path) -> PathBuf {
+    // Folders at the top may be links into /usr, from where `..` leads elsewhere.
+    let folder = match folder.iter().next() {
+        Some(top) if MERGED.iter().any(|name| top == *name) => Path::new("usr").join(folder),
+        _ => folder.to_path_buf(),
+    };
+    let pairs = folder.iter().zip(file);
+    let common = pairs.take_while(|(a, b)| a == b).count();
+    let up = folder.iter().skip(common).map(|_| "..".as_ref());
+    up.chain(file.iter().skip(common)).collect()
 }

@@ -1,8 +1,10 @@
 //! The parts that need no packages; the whole is tried by making the image.
 
 use super::closure::check_versions;
+use super::relative;
 use crate::image::elf::Dynamic;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 fn versions(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -37,4 +39,17 @@ fn a_library_that_is_too_old_is_named() {
         text.starts_with("tool wants GLIBC_2.39 of libc.so.6"),
         "{text}"
     );
+}
+
+#[test]
+fn links_are_relative() {
+    for (folder, file, way) in [
+        ("usr/sbin", "usr/sbin/mke2fs", "mke2fs"),
+        ("etc", "usr/lib/os-release", "../usr/lib/os-release"),
+        ("lib64", "usr/lib/triple/ld.so", "../lib/triple/ld.so"),
+        ("usr/lib/triple", "usr/lib/triple/lib.so.1", "lib.so.1"),
+    ] {
+        let found = relative(Path::new(folder), Path::new(file));
+        assert_eq!(found, Path::new(way), "{folder}");
+    }
 }
