@@ -4,11 +4,16 @@
 //! with its causes, never as a trace: whoever reads it should know what to do next.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod cli;
+mod cluster;
+mod components;
 mod image;
 mod interrupt;
+mod lock;
 mod oci;
 mod places;
+mod preflight;
 mod proc;
 mod progress;
 

@@ -86,6 +86,13 @@ impl Cmd {
         self.wait(child, None)
     }
 
+    /// Becomes the program, so that its terminal, signals and exit code are the user's. Returns only the error.
+    pub(crate) fn replace_us(mut self) -> anyhow::Error {
+        let error = self.command.exec();
+        let what = format!("could not {}: starting {}", self.purpose, self.program);
+        anyhow::Error::new(error).context(what)
+    }
+
     /// Runs with the user's own terminal; a failure is an error.
     pub(crate) fn show_ok(self) -> Result<()> {
         let (program, purpose) = (self.program.clone(), self.purpose.clone());
@@ -120,21 +127,6 @@ impl Cmd {
         }
         self.run_into(log, log, Some(step))
             .with_context(|| format!("the whole output is in {}", log.display()))
-    }
-
-    /// Starts it as a daemon in a session of its own, with all output in `log`, and returns its id.
-    pub(crate) fn start(mut self, log: &Path) -> Result<Pid> {
-        let output = create(log)?;
-        self.command
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .stdin(Stdio::null());
-        self.command.process_group(0);
-        let child = self
-            .command
-            .spawn()
-            .with_context(|| format!("could not {}: starting {}", self.purpose, self.program))?;
-        Ok(pid_of(&child))
     }
 
     fn run_into(mut self, out: &Path, err: &Path, step: Option<&mut Step>) -> Result<()> {
