@@ -7,7 +7,7 @@
 use crate::interrupt;
 use crate::progress::Step;
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
@@ -200,8 +200,11 @@ impl Cmd {
 /// Ends a child and all in its process group, politely first.
 fn end_group(child: &mut Child) {
     let group = pid_of(child);
-    // A child that shares our group (`show`) got the terminal's signal itself; then there is no such group.
-    kill_process_group(group, Signal::TERM).ok();
+    // A child that shares our group (`show`) has none of its own; it got the terminal's signal, but not one that was
+    // sent to us alone.
+    if kill_process_group(group, Signal::TERM).is_err() {
+        kill_process(group, Signal::TERM).ok();
+    }
     let end = Instant::now() + GRACE;
     while Instant::now() < end {
         if matches!(child.try_wait(), Ok(Some(_))) {
@@ -231,14 +234,11 @@ fn tail(path: &Path) -> String {
         .filter(|line| !line.trim().is_empty())
         .collect();
     let start = lines.len().saturating_sub(TAIL_LINES);
-    let last: String = lines[start..]
-        .iter()
-        .map(|line| format!("\n    {line}"))
-        .collect();
-    if last.is_empty() {
+    if lines.is_empty() {
         String::new()
     } else {
-        format!("; its last words:{last}")
+        let last = lines[start..].join("\n    ");
+        format!("; its last words:\n    {last}")
     }
 }
 
