@@ -1,8 +1,9 @@
 //! The command line: one variant per command, handed on to the module that does it.
 
-use crate::{cluster, components, image, interrupt, places};
-use anyhow::Result;
+use crate::{cluster, components, image, interrupt, places, test, tidy};
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The chores of Moraine.
@@ -25,6 +26,14 @@ enum Command {
     Inner(cluster::Inner),
     /// Show where this checkout and its cache are
     Places,
+    /// Check what no compiler checks, then format, lints, documentation and dependencies
+    Tidy {
+        /// Only the rules over the text alone
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Run every check and every test; the last line says `N passed, N failed`
+    Test(test::Options),
 }
 
 /// Runs the command and returns the exit code.
@@ -39,6 +48,33 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             println!("repository  {}", places::repository().display());
             println!("cache       {}", places::cache()?.display());
         }
+        Command::Tidy { quick } => return Ok(exit_code(tidy::run(quick)?.good())),
+        Command::Test(options) => return Ok(exit_code(test::run(&options, &NoCluster)?.good())),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exit_code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Stands in until this checkout can make a cluster.
+struct NoCluster;
+
+impl test::Cluster for NoCluster {
+    fn up(&self) -> Result<Vec<(String, String)>> {
+        bail!("this checkout can't make a cluster: use --fast")
+    }
+
+    fn copy_logs(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    fn down(&self) -> Result<()> {
+        Ok(())
+    }
 }

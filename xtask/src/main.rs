@@ -12,10 +12,15 @@ mod image;
 mod interrupt;
 mod lock;
 mod oci;
+mod packages;
 mod places;
 mod preflight;
 mod proc;
 mod progress;
+mod tally;
+mod test;
+mod tidy;
+mod tools;
 
 use clap::Parser;
 use std::process::ExitCode;
