@@ -1,6 +1,6 @@
 //! The command line: one variant per command, handed on to the module that does it.
 
-use crate::{cluster, components, image, interrupt, places, test, tidy};
+use crate::{bench, cluster, components, image, interrupt, places, test, tidy};
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use std::path::Path;
@@ -24,6 +24,8 @@ enum Command {
     Components,
     #[command(flatten)]
     Inner(cluster::Inner),
+    /// Measure, and hold each figure against its target
+    Bench(bench::Options),
     /// Show where this checkout and its cache are
     Places,
     /// Check what no compiler checks, then format, lints, documentation and dependencies
@@ -44,6 +46,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Cluster(args) => return cluster::command(args),
         Command::Inner(inner) => inner.run()?,
         Command::Components => components::command()?,
+        Command::Bench(options) => return Ok(exit_code(bench::run(&options)?)),
         Command::Places => {
             println!("repository  {}", places::repository().display());
             println!("cache       {}", places::cache()?.display());

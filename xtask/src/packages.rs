@@ -31,6 +31,7 @@ pub(crate) struct Dependency {
 /// A library, a program, a test, a benchmark or a build script.
 #[derive(Deserialize)]
 pub(crate) struct Target {
+    name: String,
     pub(crate) kind: Vec<String>,
     /// Relative to the top of the repository.
     #[serde(rename = "src_path")]
@@ -68,6 +69,15 @@ impl Package {
         kinds.into_iter().any(|kind| kind == "lib")
     }
 
+    /// The names of its benchmarks.
+    pub(crate) fn benches(&self) -> impl Iterator<Item = &str> {
+        let benches = self
+            .targets
+            .iter()
+            .filter(|target| target.kind.iter().any(|kind| kind == "bench"));
+        benches.map(|target| target.name.as_str())
+    }
+
     /// Whether this file lies in the crate's folder, or in that of a crate inside it.
     pub(crate) fn holds(&self, path: &str) -> bool {
         path.strip_prefix(&self.folder)
@@ -97,6 +107,7 @@ impl Package {
     #[cfg(test)]
     pub(crate) fn of(folder: &str, targets: &[(&str, &str)]) -> Self {
         let target = |(kind, root): &(&str, &str)| Target {
+            name: root.replace('/', "-"),
             kind: vec![(*kind).to_owned()],
             root: format!("{folder}/{root}"),
         };

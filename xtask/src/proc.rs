@@ -105,10 +105,19 @@ impl Cmd {
 
     /// Runs quietly and returns what it printed, without the last line end.
     pub(crate) fn read(self) -> Result<String> {
+        self.read_with(None)
+    }
+
+    /// As [`Cmd::read`], counting seconds on `step`.
+    pub(crate) fn read_on(self, step: &mut Step) -> Result<String> {
+        self.read_with(Some(step))
+    }
+
+    fn read_with(self, step: Option<&mut Step>) -> Result<String> {
         let scratch = Scratch::new()?;
         let error = scratch.0.join("stderr");
         let output = scratch.0.join("stdout");
-        self.run_into(&output, &error, None)?;
+        self.run_into(&output, &error, step)?;
         let text = fs::read(&output).context("reading a program's output")?;
         Ok(String::from_utf8_lossy(&text)
             .trim_end_matches('\n')
