@@ -55,6 +55,7 @@ const TABLE: &[Row] = &[
         &[TokioIfAsked],
     ),
     row("csi-driver/device", &[], &[]),
+    row("csi-driver/codegen", &[], &[]),
     row("operator", &["operator/placement", "crds"], &[Kube, Tokio]),
     row(
         "node-agent",

@@ -13,11 +13,18 @@ struct Generator {
     program: &'static str,
 }
 
-const GENERATORS: &[Generator] = &[Generator {
-    folder: "crds",
-    package: "moraine-crds",
-    program: "generate-crds",
-}];
+const GENERATORS: &[Generator] = &[
+    Generator {
+        folder: "crds",
+        package: "moraine-crds",
+        program: "generate-crds",
+    },
+    Generator {
+        folder: "csi-driver/codegen",
+        package: "moraine-csi-codegen",
+        program: "moraine-csi-codegen",
+    },
+];
 
 /// Runs every generator that this checkout has.
 pub(super) fn check(tree: &Tree) -> Result<Verdict> {

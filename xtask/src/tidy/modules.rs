@@ -6,7 +6,7 @@ use super::Finding;
 use super::syntax::Source;
 use super::tree::Tree;
 use std::collections::BTreeSet;
-use syn::{Expr, Item, ItemMod, Lit, Meta};
+use syn::{Expr, Item, ItemMod, Lit, LitStr};
 
 /// Finds the files that no target reaches.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -33,71 +33,88 @@ fn reach(tree: &Tree, path: &str, folder: &str, reached: &mut BTreeSet<String>) 
     }
     if let Some(Ok(source)) = tree.file(path).and_then(|file| file.source.as_ref()) {
         for module in named(source, folder, parent(path)) {
-            let found = module
-                .places
-                .iter()
-                .find(|place| tree.file(place).is_some());
-            if let Some(place) = found {
-                reach(tree, place, &module.folder, reached);
+            if tree.file(&module.place).is_some() {
+                reach(tree, &module.place, &module.folder, reached);
             }
         }
     }
 }
 
-/// A module that a file names but does not hold.
+/// A file that another names.
 struct Named {
-    /// Where it may be; the first that exists is it.
-    places: Vec<String>,
+    /// Where it may be.
+    place: String,
     /// Where its own modules lie.
     folder: String,
 }
 
-fn named(source: &Source, folder: &str, of_paths: &str) -> Vec<Named> {
-    let mut found = Vec::new();
-    for item in &source.tree.items {
-        collect(item, folder, of_paths, &mut found);
-    }
-    found
+/// Collects what a file names.
+struct Finder<'a> {
+    /// The folder that the file lies in.
+    beside: &'a str,
+    found: Vec<Named>,
 }
 
-fn collect(item: &Item, folder: &str, of_paths: &str, found: &mut Vec<Named>) {
-    let Item::Mod(module) = item else { return };
-    let inner = join(folder, &module.ident.to_string());
-    if let Some((_, items)) = &module.content {
-        for item in items {
-            // A `#[path]` inside an inline module counts from the module's own folder.
-            collect(item, &inner, &inner, found);
+fn named(source: &Source, folder: &str, beside: &str) -> Vec<Named> {
+    let mut finder = Finder {
+        beside,
+        found: Vec::new(),
+    };
+    for item in &source.tree.items {
+        finder.look(item, folder, beside);
+    }
+    finder.found
+}
+
+impl Finder<'_> {
+    /// `folder` is where the modules named here lie, `of_paths` what a `#[path]` counts from.
+    fn look(&mut self, item: &Item, folder: &str, of_paths: &str) {
+        match item {
+            Item::Mod(module) => self.look_at_module(module, folder, of_paths),
+            Item::Macro(call) if call.mac.path.is_ident("include") => {
+                if let Ok(path) = call.mac.parse_body::<LitStr>() {
+                    let place = join(self.beside, &path.value());
+                    self.add(place, folder.to_owned());
+                }
+            }
+            _ => {}
         }
-    } else if let Some(path) = path_attribute(module) {
-        let place = join(of_paths, &path);
-        let folder = parent(&place).to_owned();
-        found.push(Named {
-            places: vec![place],
-            folder,
-        });
-    } else {
-        found.push(Named {
-            places: vec![format!("{inner}.rs"), format!("{inner}/mod.rs")],
-            folder: inner,
-        });
+    }
+
+    fn look_at_module(&mut self, module: &ItemMod, folder: &str, of_paths: &str) {
+        let inner = join(folder, &module.ident.to_string());
+        if let Some((_, items)) = &module.content {
+            for item in items {
+                // A `#[path]` inside an inline module counts from the module's own folder.
+                self.look(item, &inner, &inner);
+            }
+        } else if let Some(path) = path_attribute(module) {
+            let place = join(of_paths, &path);
+            let folder = parent(&place).to_owned();
+            self.add(place, folder);
+        } else {
+            self.add(format!("{inner}.rs"), inner.clone());
+            self.add(format!("{inner}/mod.rs"), inner);
+        }
+    }
+
+    fn add(&mut self, place: String, folder: String) {
+        self.found.push(Named { place, folder });
     }
 }
 
 /// The text of `#[path = "text"]`.
 fn path_attribute(module: &ItemMod) -> Option<String> {
-    module
-        .attrs
-        .iter()
-        .find_map(|attribute| match &attribute.meta {
-            Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
-                Expr::Lit(literal) => match &literal.lit {
-                    Lit::Str(text) => Some(text.value()),
-                    _ => None,
-                },
+    module.attrs.iter().find_map(|attribute| {
+        let pair = attribute.meta.require_name_value().ok()?;
+        match &pair.value {
+            Expr::Lit(literal) if pair.path.is_ident("path") => match &literal.lit {
+                Lit::Str(text) => Some(text.value()),
                 _ => None,
             },
             _ => None,
-        })
+        }
+    })
 }
 
 fn parent(path: &str) -> &str {
@@ -138,7 +155,11 @@ mod tests {
             ("a/src/c/d.rs", "mod h;\n"),
             ("a/src/c/d/h/mod.rs", "mod i;\n"),
             ("a/src/c/d/h/i.rs", ""),
-            ("a/src/tests.rs", ""),
+            (
+                "a/src/tests.rs",
+                "mod wire { include!(\"made/wire.rs\"); }\n",
+            ),
+            ("a/src/made/wire.rs", ""),
             ("a/src/tests/server.rs", "// what nobody compiles\n"),
             ("a/tests/whole.rs", "mod b;\n"),
             ("a/tests/part/b.rs", ""),

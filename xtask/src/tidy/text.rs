@@ -7,8 +7,8 @@ use super::tree::Tree;
 const LARGEST_BYTES: u64 = 1024 * 1024;
 /// Where a tab is never meant.
 const NO_TABS: &[&str] = &["rs", "yaml", "yml", "toml", "md"];
-/// Files of test tools, which write trailing spaces as they find them.
-const RECORDED: &str = "snap";
+/// What we keep as it came: output that tests compare with, and the interfaces of others.
+const AS_IT_CAME: &[&str] = &["snap", "proto"];
 
 /// Checks every file.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -24,13 +24,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         );
         findings.push(Finding::new(&file.path, 0, text));
     }
-    for (file, text) in tree
-        .texts()
-        .filter(|(file, _)| !file.has_extension(RECORDED))
-    {
-        let no_tabs = NO_TABS
-            .iter()
-            .any(|extension| file.has_extension(extension));
+    for (file, text) in tree.texts() {
+        let is_one_of = |list: &[&str]| list.iter().any(|end| file.has_extension(end));
+        if is_one_of(AS_IT_CAME) {
+            continue;
+        }
+        let no_tabs = is_one_of(NO_TABS);
         for (index, line) in text.split('\n').enumerate() {
             if line.ends_with(|letter: char| letter.is_whitespace()) {
                 let text = "remove the spaces at the end of the line";
