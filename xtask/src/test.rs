@@ -56,10 +56,12 @@ pub(crate) fn run(options: &Options, cluster: &dyn Cluster) -> Result<Tally> {
 
 /// Runs a stage; one that breaks counts as a failed test, unless the user asked to stop.
 fn stage(total: &mut Tally, run: impl FnOnce() -> Result<Tally>) -> Result<()> {
-    match run() {
+    let outcome = run();
+    // Also when the stage ended well: what a stopped program reports is no result.
+    interrupt::check()?;
+    match outcome {
         Ok(tally) => *total += tally,
         Err(error) => {
-            interrupt::check()?;
             println!("error: {error:#}");
             total.add(false);
         }
