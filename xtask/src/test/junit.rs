@@ -1,4 +1,4 @@
-//! Reads a JUnit report: which tests passed, which failed, and what the failed ones printed.
+//! Reads a `JUnit` report: which tests passed, which failed, and what the failed ones printed.
 
 use crate::tally::Tally;
 use anyhow::{Context, Result};

@@ -1,13 +1,16 @@
-//! Runs tests with cargo-nextest and learns from its JUnit report what became of each.
+//! Runs tests with cargo-nextest and learns from its `JUnit` report what became of each.
 //!
 //! The user sees nextest's own output; nothing here reads that text.
 
 use super::junit::{self, Report};
 use crate::places;
 use crate::proc::Cmd;
+use crate::progress::Step;
 use crate::tally::Tally;
 use crate::tools::{self, Tool};
 use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -15,6 +18,56 @@ use std::io::ErrorKind;
 pub(super) fn workspace(filter: Option<&str>) -> Result<Tally> {
     let report = run("ci", &["--workspace"], filter, &[])?;
     Ok(report.tally())
+}
+
+/// Builds the tests and counts those that a run would run.
+pub(super) fn count(profile: &str, selection: &[&str], filter: Option<&str>) -> Result<usize> {
+    let mut step = Step::start("building the tests");
+    let json = Cmd::new(tools::ensure(Tool::Nextest)?, "list the tests")
+        .args(["nextest", "list", "--profile", profile])
+        .args(["--message-format", "json"])
+        .args(selection)
+        .args(filter)
+        .dir(places::repository())
+        .read_on(&mut step)?;
+    step.done("");
+    let list: List = serde_json::from_str(&json).context("reading the list of tests")?;
+    Ok(list.matching())
+}
+
+/// What `nextest list` prints.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct List {
+    rust_suites: BTreeMap<String, Suite>,
+}
+
+#[derive(Deserialize)]
+struct Suite {
+    testcases: BTreeMap<String, Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Case {
+    filter_match: Match,
+}
+
+#[derive(Deserialize)]
+struct Match {
+    status: String,
+}
+
+impl List {
+    fn matching(&self) -> usize {
+        let cases = self
+            .rust_suites
+            .values()
+            .flat_map(|suite| suite.testcases.values());
+        cases
+            .filter(|case| case.filter_match.status == "matches")
+            .count()
+    }
 }
 
 /// Runs the tests of a profile of `.config/nextest.toml`.
@@ -54,4 +107,20 @@ pub(super) fn run(
         );
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::List;
+
+    #[test]
+    fn only_tests_that_match_count() {
+        let json = r#"{"test-count": 3, "rust-suites": {
+            "moraine-e2e::volumes": {"package-name": "moraine-e2e", "testcases": {
+                "attach": {"kind": "test", "ignored": false, "filter-match": {"status": "matches"}},
+                "detach": {"filter-match": {"status": "mismatch", "reason": "string"}}}},
+            "moraine-e2e::empty": {"testcases": {}}}}"#;
+        let list: List = serde_json::from_str(json).unwrap();
+        assert_eq!(list.matching(), 1);
+    }
 }
