@@ -1,9 +1,9 @@
 //! The command line: one variant per command, handed on to the module that does it.
 
-use crate::{bench, cluster, components, image, interrupt, places, test, tidy};
-use anyhow::{Result, bail};
+use crate::lab::Lab;
+use crate::{bench, cluster, components, demo, image, interrupt, places, test, tidy};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::Path;
 use std::process::ExitCode;
 
 /// The chores of Moraine.
@@ -16,6 +16,8 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run Moraine's main job on a Kubernetes made for it
+    Demo(demo::Options),
     /// Make Moraine's container image as an OCI archive
     Image(image::Options),
     /// A real Kubernetes on this machine
@@ -42,6 +44,7 @@ enum Command {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     interrupt::listen()?;
     match args.command {
+        Command::Demo(options) => demo::run(&options)?,
         Command::Image(options) => image::run(&options)?,
         Command::Cluster(args) => return cluster::command(args),
         Command::Inner(inner) => inner.run()?,
@@ -52,7 +55,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             println!("cache       {}", places::cache()?.display());
         }
         Command::Tidy { quick } => return Ok(exit_code(tidy::run(quick)?.good())),
-        Command::Test(options) => return Ok(exit_code(test::run(&options, &NoCluster)?.good())),
+        Command::Test(options) => {
+            let lab = Lab::of("test", 3, &["box"])?;
+            return Ok(exit_code(test::run(&options, &lab)?.good()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,22 +68,5 @@ fn exit_code(good: bool) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    }
-}
-
-/// Stands in until this checkout can make a cluster.
-struct NoCluster;
-
-impl test::Cluster for NoCluster {
-    fn up(&self) -> Result<Vec<(String, String)>> {
-        bail!("this checkout can't make a cluster: use --fast")
-    }
-
-    fn copy_logs(&self, _: &Path) -> Result<()> {
-        Ok(())
-    }
-
-    fn down(&self) -> Result<()> {
-        Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod cgroup;
 mod control_plane;
 mod daemon;
 mod down;
+mod handle;
 mod images;
 mod journal;
 mod kube;
@@ -27,6 +28,8 @@ mod settings;
 mod snapshots;
 mod state;
 mod up;
+
+pub(crate) use handle::Handle;
 
 use crate::components::{self, Built};
 use crate::interrupt;

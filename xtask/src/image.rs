@@ -28,6 +28,9 @@ use std::path::{Path, PathBuf};
 /// Where the image is published; `cargo xtask image` gives it this name, too.
 const REPOSITORY: &str = "ghcr.io/moraine-storage/moraine";
 
+/// The tag that the chart names when it is told no other.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What to make, and where.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -58,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fill(rootfs)?;
         return Ok(());
     }
-    let tag = options.tag.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
+    let tag = options.tag.as_deref().unwrap_or(VERSION);
     let out = options.out.clone();
     let out = out.unwrap_or_else(|| folder().join(format!("moraine-{tag}.tar")));
     let name = format!("{REPOSITORY}:{tag}");
@@ -68,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Builds Moraine's image as the archive `out` under the full name `name`.
-pub(crate) fn write(name: &str, out: &Path) -> Result<Digest> {
+fn write(name: &str, out: &Path) -> Result<Digest> {
     let scratch = packages::scratch()?;
     let rootfs = scratch.path().join("root");
     fill(&rootfs)?;
@@ -81,6 +84,13 @@ pub(crate) fn write(name: &str, out: &Path) -> Result<Digest> {
     let digest = oci::write_archive(&rootfs, &spec, out)?;
     step.done(&mebibytes(fs::metadata(out)?.len()));
     Ok(digest)
+}
+
+/// Builds Moraine's image under the name that the chart has by default; returns the archive in `folder`.
+pub(crate) fn write_ours(folder: &Path) -> Result<PathBuf> {
+    let out = folder.join(format!("moraine-{VERSION}.tar"));
+    write(&format!("{REPOSITORY}:{VERSION}"), &out)?;
+    Ok(out)
 }
 
 /// Packs the test image with this short name (`box`) as the archive `out`; returns its full name and its digest.

@@ -93,16 +93,6 @@ impl Cmd {
         anyhow::Error::new(error).context(what)
     }
 
-    /// Runs with the user's own terminal; a failure is an error.
-    pub(crate) fn show_ok(self) -> Result<()> {
-        let (program, purpose) = (self.program.clone(), self.purpose.clone());
-        let status = self.show()?;
-        if !status.success() {
-            bail!("could not {purpose}: {program} ended with {status}");
-        }
-        Ok(())
-    }
-
     /// Runs quietly and returns what it printed, without the last line end.
     pub(crate) fn read(self) -> Result<String> {
         self.read_with(None)

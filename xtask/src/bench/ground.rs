@@ -29,6 +29,12 @@ const CHORES: &[Chore] = &[
         runs: 3,
         limit_s: 300.0,
     },
+    Chore {
+        figure: "demo, all built",
+        args: &["demo"],
+        runs: 3,
+        limit_s: 60.0,
+    },
 ];
 
 /// Measures each chore; one that fails has no time.

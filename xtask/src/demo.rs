@@ -1,0 +1,131 @@
+//! `cargo xtask demo`: the main job of Moraine, run live on a Kubernetes made for it.
+//!
+//! It grows with the product. Today: the cluster comes up, the chart installs, a StoragePool is accepted, the operator
+//! and the agents say what they see of it, and a bad pool is refused with a reason. It is no test: what it shows is
+//! checked by tests/e2e.
+
+use crate::lab::{self, Lab, NAMESPACE};
+use crate::progress::Step;
+use crate::{interrupt, places};
+use anyhow::{Context, Result, bail};
+use std::time::{Duration, Instant};
+
+const NODES: u8 = 3;
+/// How long the operator may take to say something about a new pool.
+const NOTICE: Duration = Duration::from_mins(1);
+
+/// How to run the demo.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave the cluster up afterwards, and say how to use it
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    println!(
+        "Moraine on a Kubernetes of its own, {NODES} nodes on this machine. Ctrl-C ends it and leaves nothing."
+    );
+    let lab = Lab::of("demo", NODES, &[])?;
+    lab::with(&lab, options.keep, |lab| show(lab, started))?;
+    if options.keep {
+        println!("\nThe cluster stays up. To look around, and to end it:");
+        println!(
+            "  eval \"$(cargo xtask cluster --name demo env)\" && kubectl explain storagepool.spec"
+        );
+        println!("  cargo xtask cluster --name demo down");
+    }
+    println!("\nThe demo took {} s.", started.elapsed().as_secs());
+    Ok(())
+}
+
+fn show(lab: &Lab, started: Instant) -> Result<()> {
+    lab.prepare()?;
+    lab.install()?;
+    println!(
+        "Moraine runs {} s after the start.",
+        started.elapsed().as_secs()
+    );
+    present(lab, &["get", "pods", "-n", NAMESPACE, "-o", "wide"])?;
+
+    let pool = places::repository().join("docs/examples/storagepool.yaml");
+    let pool = pool
+        .to_str()
+        .context("the checkout's path is not text")?
+        .to_owned();
+    present(lab, &["apply", "-f", &pool])?;
+    wait_for_notice(lab)?;
+    present(lab, &["get", "storagepools,storagenodes"])?;
+    present(
+        lab,
+        &[
+            "get",
+            "storagepools",
+            "-o",
+            r"jsonpath={.items[*].status.conditions[?(@.type=='Ready')].message}{'\n'}",
+        ],
+    )?;
+    present(lab, &["get", "csinodes"])?;
+
+    println!("\nA pool that can't work is refused, and told why:");
+    let patch = r#"{"spec":{"replicas":9}}"#;
+    let change = ["patch", "storagepool", "trial", "--type=merge", "-p", patch];
+    println!("$ kubectl {}", change.join(" "));
+    match lab.cluster.kubectl("try a bad pool")?.args(change).read() {
+        Ok(_) => bail!("the API server took a pool with 9 replicas"),
+        Err(error) => println!("{}", last_line(&format!("{error:#}"))),
+    }
+    Ok(())
+}
+
+/// Waits until the operator has judged the pool and every node's agent has reported.
+fn wait_for_notice(lab: &Lab) -> Result<()> {
+    let mut step = Step::start("waiting for the operator and the agents to say what they see");
+    let nodes = usize::from(NODES);
+    interrupt::wait_until("a word of the operator and of every agent", NOTICE, || {
+        step.tick();
+        let judged = read(
+            lab,
+            &[
+                "get",
+                "storagepool",
+                "trial",
+                "-o",
+                "jsonpath={.status.summary.nodes}",
+            ],
+        )?;
+        Ok(judged == format!("{nodes}/{nodes}"))
+    })?;
+    step.done("");
+    Ok(())
+}
+
+fn read(lab: &Lab, arguments: &[&str]) -> Result<String> {
+    lab.cluster
+        .kubectl("look at the cluster")?
+        .args(arguments)
+        .read()
+}
+
+/// Shows a command as a user would type it, and what it prints.
+fn present(lab: &Lab, arguments: &[&str]) -> Result<()> {
+    let typed: Vec<String> = arguments.iter().map(|word| typed(word)).collect();
+    println!("\n$ kubectl {}", typed.join(" "));
+    println!("{}", read(lab, arguments)?);
+    Ok(())
+}
+
+/// A word as a shell wants it.
+fn typed(word: &str) -> String {
+    if word.contains(['{', '[', ' ', '*']) {
+        format!("\"{word}\"")
+    } else {
+        word.to_owned()
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default().trim()
+}

@@ -1,0 +1,161 @@
+//! A cluster with Moraine on it: what the demo shows and what the tests run on.
+//!
+//! It knows how this checkout's image gets into the nodes and how the chart is installed. How a cluster is made is
+//! [`crate::cluster`]'s business, and what is looked at or tested is the caller's.
+
+use crate::cluster::Handle;
+use crate::progress::Step;
+use crate::{image, interrupt, places, test};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The namespace and the release, as the chart's README has them.
+pub(crate) const NAMESPACE: &str = "moraine-system";
+const RELEASE: &str = "moraine";
+/// How long the pods may take to run once their image is there.
+const ROLLOUT: Duration = Duration::from_mins(3);
+
+/// A cluster that gets this checkout's Moraine.
+pub(crate) struct Lab {
+    pub(crate) cluster: Handle,
+    nodes: u8,
+    /// Test images that the nodes get, too.
+    extra: &'static [&'static str],
+}
+
+impl Lab {
+    pub(crate) fn of(name: &str, nodes: u8, extra: &'static [&'static str]) -> Result<Self> {
+        Ok(Self {
+            cluster: Handle::of(name)?,
+            nodes,
+            extra,
+        })
+    }
+
+    /// Brings the cluster up and gives every node the images.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        Handle::possible()?;
+        // The image first: if it doesn't build, nothing was started in vain.
+        let folder = places::repository().join("target/image");
+        let mut archives = vec![image::write_ours(&folder)?];
+        for short in self.extra {
+            let archive = folder.join(format!("test-{short}.tar"));
+            image::write_test(short, &archive)?;
+            archives.push(archive);
+        }
+        self.cluster.up(self.nodes)?;
+        self.cluster.load(&archives)
+    }
+
+    /// Installs the chart, or brings it up to date, and waits until all its pods run.
+    pub(crate) fn install(&self) -> Result<()> {
+        let mut step = Step::start("installing the chart");
+        let log = places::cache()?
+            .join("logs")
+            .join(format!("helm-{}.log", self.cluster.name()));
+        self.cluster
+            .helm("install the chart")?
+            .args(["upgrade", "--install", RELEASE])
+            .arg(places::repository().join("charts/moraine"))
+            .args(["--namespace", NAMESPACE, "--create-namespace", "--wait"])
+            .arg(format!("--timeout={}s", ROLLOUT.as_secs()))
+            .limit(ROLLOUT * 2)
+            .run_logged(&log, &mut step)?;
+        step.done("its pods run");
+        Ok(())
+    }
+
+    /// Leaves in `folder` what a person would look at after a failure.
+    fn keep_evidence(&self, folder: &Path) -> Result<()> {
+        self.cluster.copy_logs(folder)?;
+        let looks: [(&str, &[&str]); 4] = [
+            (
+                "objects.txt",
+                &[
+                    "get",
+                    "pods,daemonsets,deployments,moraine",
+                    "-A",
+                    "-o",
+                    "wide",
+                ],
+            ),
+            (
+                "events.txt",
+                &["get", "events", "-A", "--sort-by=.lastTimestamp"],
+            ),
+            ("pods.txt", &["describe", "pods", "-n", NAMESPACE]),
+            ("moraine.yaml", &["get", "moraine", "-o", "yaml"]),
+        ];
+        for (file, arguments) in looks {
+            let seen = self
+                .look(arguments)
+                .unwrap_or_else(|error| format!("{error:#}"));
+            fs::write(folder.join(file), seen).with_context(|| format!("writing {file}"))?;
+        }
+        let pods = self
+            .look(&["get", "pods", "-n", NAMESPACE, "-o", "name"])
+            .unwrap_or_default();
+        for pod in pods.lines() {
+            let arguments = ["logs", "-n", NAMESPACE, pod, "--all-containers", "--prefix"];
+            let said = self
+                .look(&arguments)
+                .unwrap_or_else(|error| format!("{error:#}"));
+            fs::write(folder.join(format!("{}.log", pod.replace('/', "-"))), said)?;
+        }
+        Ok(())
+    }
+
+    fn look(&self, arguments: &[&str]) -> Result<String> {
+        let kubectl = self.cluster.kubectl("look at the cluster")?;
+        kubectl
+            .args(arguments)
+            .limit(Duration::from_secs(20))
+            .read()
+    }
+}
+
+impl test::Cluster for Lab {
+    fn up(&self) -> Result<Vec<(String, String)>> {
+        // What an earlier run left, asked for or not, could be of another checkout.
+        self.cluster.down()?;
+        self.prepare()?;
+        self.cluster.environment()
+    }
+
+    fn copy_logs(&self, folder: &Path) -> Result<()> {
+        self.keep_evidence(folder)
+    }
+
+    fn down(&self) -> Result<()> {
+        self.cluster.down()
+    }
+}
+
+/// Runs `work` on the lab, and takes the cluster down however it ends, unless `keep` says otherwise and it went well.
+pub(crate) fn with(lab: &Lab, keep: bool, work: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    let outcome = work(lab);
+    if let Err(error) = &outcome
+        && interrupt::check().is_ok()
+    {
+        let folder = evidence_folder(lab.cluster.name())?;
+        match interrupt::shielded(|| lab.keep_evidence(&folder)) {
+            Ok(()) => eprintln!("  what the cluster looked like is in {}", folder.display()),
+            Err(second) => eprintln!("  after {error:#}: no evidence could be kept: {second:#}"),
+        }
+    }
+    if keep && outcome.is_ok() {
+        return Ok(());
+    }
+    let down = interrupt::shielded(|| lab.cluster.down());
+    outcome.and(down)
+}
+
+fn evidence_folder(name: &str) -> Result<PathBuf> {
+    let folder = places::cache()?.join("logs").join(format!("failed-{name}"));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
+    }
+    Ok(folder)
+}
