@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -104,9 +104,9 @@ impl Cmd {
     }
 
     fn read_with(self, step: Option<&mut Step>) -> Result<String> {
-        let scratch = Scratch::new()?;
-        let error = scratch.0.join("stderr");
-        let output = scratch.0.join("stdout");
+        let scratch = tempfile::tempdir().context("making a scratch folder")?;
+        let error = scratch.path().join("stderr");
+        let output = scratch.path().join("stdout");
         self.run_into(&output, &error, step)?;
         let text = fs::read(&output).context("reading a program's output")?;
         Ok(String::from_utf8_lossy(&text)
@@ -238,25 +238,5 @@ fn tail(path: &Path) -> String {
     } else {
         let last = lines[start..].join("\n    ");
         format!("; its last words:\n    {last}")
-    }
-}
-
-/// A folder that goes away with its owner.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("moraine-xtask-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
     }
 }
