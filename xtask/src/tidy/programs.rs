@@ -53,8 +53,16 @@ pub(super) fn doc(_: &Tree) -> Result<Verdict> {
 /// What we depend on: versions, wrappers, licences and sources.
 pub(super) fn deny(_: &Tree) -> Result<Verdict> {
     let program = tools::ensure(Tool::Deny)?;
-    let deny = Cmd::new(program, "check the dependencies")
-        .args(["--color", "never", "check", "bans", "licenses", "sources"]);
+    let deny = Cmd::new(program, "check the dependencies").args([
+        "--color",
+        "never",
+        "--log-level",
+        "error",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
     run("cargo deny", "deny", deny, |_| None)
 }
 
@@ -70,8 +78,14 @@ pub(super) fn advisories(_: &Tree) -> Result<Verdict> {
         return Ok(Verdict::Skipped(format!("{ADVISORIES} can't be reached")));
     }
     let program = tools::ensure(Tool::Deny)?;
-    let deny =
-        Cmd::new(program, "check the advisories").args(["--color", "never", "check", "advisories"]);
+    let deny = Cmd::new(program, "check the advisories").args([
+        "--color",
+        "never",
+        "--log-level",
+        "error",
+        "check",
+        "advisories",
+    ]);
     run("cargo deny advisories", "advisories", deny, |_| None)
 }
 
@@ -99,10 +113,20 @@ fn run(
     findings.sort();
     findings.dedup();
     if findings.is_empty() {
-        println!("{text}");
+        println!("{}", from_first_error(&text));
         findings.push(Finding::new(name, 0, "mend what it says above"));
     }
     Ok(Verdict::Checked(findings))
+}
+
+/// Without what a program says before anything goes wrong.
+fn from_first_error(text: &str) -> &str {
+    let start = if text.starts_with("error") {
+        Some(0)
+    } else {
+        text.find("\nerror").map(|at| at + 1)
+    };
+    &text[start.unwrap_or_default()..]
 }
 
 /// `path:line:column: level: message`, as the compiler's short form has it.
@@ -135,6 +159,14 @@ mod tests {
             compiler_line("error: could not compile `xtask` (bin)"),
             None
         );
+    }
+
+    #[test]
+    fn what_goes_before_the_first_error_is_left_out() {
+        let text = "   Compiling a\nerror: b\n  c\n";
+        assert_eq!(from_first_error(text), "error: b\n  c\n");
+        assert_eq!(from_first_error("error: b\n"), "error: b\n");
+        assert_eq!(from_first_error("odd\n"), "odd\n");
     }
 
     #[test]
