@@ -1,15 +1,13 @@
 //! The command line of `moraine-csi`; each flag can come from the environment, as the chart gives it.
 
-use crate::DRIVER_NAME;
 use crate::node::NodeName;
-use crate::serve::{self, NodeOptions};
+use crate::serve::{self, NodeOptions, Pages};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Moraine's CSI driver.
 #[derive(Debug, Parser)]
@@ -17,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+    /// Least grave log lines that are written: error, warn, info, debug or trace.
+    #[arg(long, env = "MORAINE_LOG_LEVEL", default_value = "info", global = true)]
+    log_level: LevelFilter,
     /// How log lines look.
     #[arg(
         long,
@@ -46,28 +47,30 @@ enum Command {
 struct NodeArgs {
     /// Name of this node in Kubernetes.
     #[arg(long, env = "NODE_NAME")]
-    node_name: NodeName,
+    node: NodeName,
     /// Socket that kubelet and sidecars call.
-    #[arg(long, env = "CSI_SOCKET", default_value = "/csi/csi.sock")]
+    #[arg(long, default_value = "/csi/csi.sock")]
     csi_socket: PathBuf,
     /// The same socket, as kubelet on the host sees it.
     #[arg(
         long,
-        env = "KUBELET_CSI_SOCKET",
         default_value = "/var/lib/kubelet/plugins/block.csi.moraine.io/csi.sock"
     )]
     kubelet_csi_socket: PathBuf,
-    /// Folder that kubelet watches for drivers, as this process sees it.
-    #[arg(long, env = "REGISTRATION_DIR", default_value = "/registration")]
-    registration_dir: PathBuf,
-    /// Address of /healthz and /readyz.
-    #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:9203")]
-    health_address: SocketAddr,
+    /// Socket in the folder that kubelet watches for drivers, as this process sees it.
+    #[arg(long, default_value = "/registration/block.csi.moraine.io-reg.sock")]
+    registration_socket: PathBuf,
+    /// Port of /metrics.
+    #[arg(long, default_value_t = 9100)]
+    metrics_port: u16,
+    /// Port of /healthz and /readyz.
+    #[arg(long, default_value_t = 9101)]
+    health_port: u16,
 }
 
 /// Runs the program; the exit code says whether it ended as it should.
 pub fn main(args: Args) -> ExitCode {
-    log_to_stderr(args.log_format);
+    log_to_stderr(args.log_level, args.log_format);
     match run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -77,10 +80,9 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn log_to_stderr(level: LevelFilter, format: LogFormat) {
     let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(level)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logger.with_ansi(false).init(),
@@ -92,14 +94,12 @@ fn log_to_stderr(format: LogFormat) {
 async fn run(command: Command) -> Result<()> {
     let Command::Node(args) = command;
     let options = NodeOptions {
-        node: args.node_name,
+        node: args.node,
         csi_socket: args.csi_socket,
         kubelet_csi_socket: args.kubelet_csi_socket,
-        registration_socket: args
-            .registration_dir
-            .join(format!("{DRIVER_NAME}-reg.sock")),
-        health_address: args.health_address,
+        registration_socket: args.registration_socket,
     };
+    let pages = Pages::listen(args.health_port, args.metrics_port).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let stop = async move {
         tokio::select! {
@@ -108,5 +108,5 @@ async fn run(command: Command) -> Result<()> {
         }
         tracing::info!("asked to stop");
     };
-    serve::node(options, stop).await
+    serve::node(options, pages, stop).await
 }

@@ -13,6 +13,7 @@
 pub mod cli;
 pub mod health;
 pub mod identity;
+pub mod metrics;
 pub mod node;
 pub mod proto;
 pub mod registration;

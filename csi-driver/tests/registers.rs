@@ -10,48 +10,52 @@ use moraine_csi::proto::csi::{
 };
 use moraine_csi::proto::pluginregistration::registration_client::RegistrationClient;
 use moraine_csi::proto::pluginregistration::{InfoRequest, RegistrationStatus};
-use moraine_csi::serve::{NodeOptions, node};
-use std::net::SocketAddr;
+use moraine_csi::serve::{NodeOptions, Pages, node};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 struct Driver {
     options: NodeOptions,
+    health_port: u16,
+    metrics_port: u16,
     stop: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 async fn start(dir: &Path) -> Driver {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let pages = Pages::listen(0, 0).await.unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let (health_port, metrics_port) = (port(&pages.health), port(&pages.metrics));
     let options = NodeOptions {
         node: "n1".parse().unwrap(),
         csi_socket: dir.join("csi.sock"),
         kubelet_csi_socket: "/var/lib/kubelet/plugins/block.csi.moraine.io/csi.sock".into(),
         registration_socket: dir.join("reg.sock"),
-        health_address: free,
     };
     let (stop, stopped) = oneshot::channel();
     let stopped = async move { drop(stopped.await) };
-    let task = tokio::spawn(node(options.clone(), stopped));
+    let task = tokio::spawn(node(options.clone(), pages, stopped));
     while !options.registration_socket.exists() {
         assert!(!task.is_finished(), "the driver ended: {:?}", task.await);
         tokio::task::yield_now().await;
     }
     Driver {
         options,
+        health_port,
+        metrics_port,
         stop,
         task,
     }
 }
 
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+async fn get(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -67,7 +71,7 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 async fn kubelet_registers_the_driver_and_is_told_good_bye() {
     let dir = tempfile::tempdir().unwrap();
     let driver = start(dir.path()).await;
-    let health = driver.options.health_address;
+    let health = driver.health_port;
     assert_eq!(get(health, "/readyz").await.0, 503);
 
     let channel = connect(&driver.options.registration_socket).await.unwrap();
@@ -126,6 +130,12 @@ async fn kubelet_registers_the_driver_and_is_told_good_bye() {
     assert_eq!(get(health, "/readyz").await, (200, "ok\n".to_owned()));
     assert_eq!(get(health, "/healthz").await, (200, "ok\n".to_owned()));
 
+    let (_, figures) = get(driver.metrics_port, "/metrics").await;
+    assert!(
+        figures.contains("\nmoraine_csi_registered 1\n"),
+        "{figures}"
+    );
+
     driver.stop.send(()).unwrap();
     driver.task.await.unwrap().unwrap();
     assert!(
@@ -159,9 +169,9 @@ async fn a_refusal_ends_the_driver_with_kubelets_reason() {
 async fn health_fails_when_the_socket_no_longer_answers() {
     let dir = tempfile::tempdir().unwrap();
     let driver = start(dir.path()).await;
-    assert_eq!(get(driver.options.health_address, "/healthz").await.0, 200);
+    assert_eq!(get(driver.health_port, "/healthz").await.0, 200);
     std::fs::rename(&driver.options.csi_socket, dir.path().join("moved")).unwrap();
-    let (code, text) = get(driver.options.health_address, "/healthz").await;
+    let (code, text) = get(driver.health_port, "/healthz").await;
     assert_eq!(code, 503);
     assert!(text.contains("csi.sock"), "{text}");
 }

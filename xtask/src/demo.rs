@@ -71,7 +71,14 @@ fn show(lab: &Lab, started: Instant) -> Result<()> {
 
     println!("\nA pool that can't work is refused, and told why:");
     let patch = r#"{"spec":{"replicas":9}}"#;
-    let change = ["patch", "storagepool", "trial", "--type=merge", "-p", patch];
+    let change = [
+        "patch",
+        "storagepool",
+        "default",
+        "--type=merge",
+        "-p",
+        patch,
+    ];
     println!("$ kubectl {}", change.join(" "));
     match lab.cluster.kubectl("try a bad pool")?.args(change).read() {
         Ok(_) => bail!("the API server took a pool with 9 replicas"),
@@ -91,7 +98,7 @@ fn wait_for_notice(lab: &Lab) -> Result<()> {
             &[
                 "get",
                 "storagepool",
-                "trial",
+                "default",
                 "-o",
                 "jsonpath={.status.summary.nodes}",
             ],
