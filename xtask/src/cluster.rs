@@ -138,8 +138,7 @@ pub(crate) fn command(args: Args) -> Result<ExitCode> {
         Command::Down { keep_logs } => take_down(&args.name, &home, keep_logs)?,
         Command::List => list()?,
         Command::Kubectl { arguments } => {
-            home.need()?;
-            let kube = Kube::new(&home, &control_plane()?)?;
+            let kube = Kube::new(&home, &home.need()?, &control_plane()?)?;
             return Err(kube.ctl("run kubectl").args(arguments).replace_us());
         }
         Command::Ctr { node, arguments } => {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -104,11 +104,15 @@ impl Cmd {
     }
 
     fn read_with(self, step: Option<&mut Step>) -> Result<String> {
-        let scratch = tempfile::tempdir().context("making a scratch folder")?;
-        let error = scratch.path().join("stderr");
-        let output = scratch.path().join("stdout");
+        // Files without a name: nothing is left of them even if we are killed.
+        let scratch = || tempfile::tempfile().context("making a scratch file");
+        let (mut output, error) = (scratch()?, scratch()?);
         self.run_into(&output, &error, step)?;
-        let text = fs::read(&output).context("reading a program's output")?;
+        let mut text = Vec::new();
+        output.rewind()?;
+        output
+            .read_to_end(&mut text)
+            .context("reading a program's output")?;
         Ok(String::from_utf8_lossy(&text)
             .trim_end_matches('\n')
             .to_owned())
@@ -124,18 +128,22 @@ impl Cmd {
         if let Some(folder) = log.parent() {
             fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
-        self.run_into(log, log, Some(step))
+        // Readable too: an error repeats its end.
+        let output = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(log)
+            .with_context(|| format!("creating {}", log.display()))?;
+        self.run_into(&output, &output, Some(step))
             .with_context(|| format!("the whole output is in {}", log.display()))
     }
 
-    fn run_into(mut self, out: &Path, err: &Path, step: Option<&mut Step>) -> Result<()> {
-        let output = create(out)?;
-        let error = if out == err {
-            output.try_clone()?
-        } else {
-            create(err)?
-        };
-        self.command.stdout(output).stderr(error);
+    fn run_into(mut self, output: &File, error: &File, step: Option<&mut Step>) -> Result<()> {
+        self.command
+            .stdout(output.try_clone()?)
+            .stderr(error.try_clone()?);
         self.command.process_group(0);
         if self.input.is_none() {
             self.command.stdin(Stdio::null());
@@ -146,7 +154,7 @@ impl Cmd {
         if !status.success() {
             bail!(
                 "could not {purpose}: {program} ended with {status}{}",
-                tail(err)
+                tail(error)
             );
         }
         Ok(())
@@ -220,14 +228,15 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_child(child)
 }
 
-fn create(path: &Path) -> Result<File> {
-    File::create(path).with_context(|| format!("creating {}", path.display()))
-}
-
 /// The end of a failed program's output, for the error text.
-fn tail(path: &Path) -> String {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let text = text.unwrap_or_default();
+fn tail(mut output: &File) -> String {
+    let mut text = Vec::new();
+    // What cannot be read is only missed in an error's text.
+    output
+        .rewind()
+        .and_then(|()| output.read_to_end(&mut text))
+        .ok();
+    let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text
         .lines()
         .filter(|line| !line.trim().is_empty())

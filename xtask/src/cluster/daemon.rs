@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// This very program, also after a rebuild has replaced its file.
-const OURSELVES: &str = "/proc/self/exe";
+pub(super) const OURSELVES: &str = "/proc/self/exe";
 /// Lines of a dead daemon's log that the error repeats.
 const TAIL_LINES: usize = 8;
 
@@ -86,7 +86,11 @@ impl Running {
 
 /// What [`Daemon::start`] runs first in the new process: takes its place, then becomes the program.
 pub(super) fn launch(group: &str, command: &[OsString]) -> Result<()> {
-    rustix::process::setsid().context("starting a session")?;
+    match rustix::process::setsid() {
+        // Whoever leads a process group already is out of the terminal's reach as well.
+        Ok(_) | Err(rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error).context("starting a session"),
+    }
     Hierarchies::find()?.join(group)?;
     let (program, arguments) = command.split_first().context("no program was named")?;
     Err(Command::new(program).args(arguments).exec())

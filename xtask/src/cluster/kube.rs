@@ -1,6 +1,7 @@
 //! Talking to a cluster's API server, by kubectl.
 
-use super::state::Home;
+use super::daemon::OURSELVES;
+use super::state::{Home, State};
 use crate::components::Built;
 use crate::proc::Cmd;
 use anyhow::{Context, Result};
@@ -17,14 +18,16 @@ pub(super) struct Kube {
     kubectl: PathBuf,
     kubeconfig: PathBuf,
     cache: PathBuf,
+    group: String,
 }
 
 impl Kube {
-    pub(super) fn new(home: &Home, built: &Built) -> Result<Self> {
+    pub(super) fn new(home: &Home, state: &State, built: &Built) -> Result<Self> {
         Ok(Self {
             kubectl: built.program("kubectl")?,
             kubeconfig: home.kubeconfig(),
             cache: home.kubectl_cache(),
+            group: state.label("cp"),
         })
     }
 
@@ -36,9 +39,19 @@ impl Kube {
             .env(CACHE_VARIABLE, &self.cache)
     }
 
+    /// The same within the control plane's cgroup, so that `down` finds it should we be killed.
+    fn grouped(&self, purpose: &str) -> Cmd {
+        Cmd::new(OURSELVES, purpose)
+            .args(["launch", "--group", &self.group, "--"])
+            .arg(&self.kubectl)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .env(CACHE_VARIABLE, &self.cache)
+    }
+
     /// Whether the API server serves.
     pub(super) fn is_ready(&self) -> bool {
-        self.ctl("ask the API server whether it is ready")
+        self.grouped("ask the API server whether it is ready")
             .args(["get", "--raw", "/readyz", "--request-timeout=2s"])
             .limit(Duration::from_secs(5))
             .run()
@@ -48,7 +61,7 @@ impl Kube {
     /// Objects as JSON.
     pub(super) fn get(&self, what: &[&str]) -> Result<Value> {
         let text = self
-            .ctl("read from the API server")
+            .grouped("read from the API server")
             .args(["get", "--output=json", "--request-timeout=10s"])
             .args(what)
             .read()?;
@@ -57,7 +70,7 @@ impl Kube {
 
     /// Creates or updates what `manifest` describes.
     pub(super) fn apply(&self, purpose: &str, manifest: String) -> Result<()> {
-        self.ctl(purpose)
+        self.grouped(purpose)
             .args([
                 "apply",
                 "--server-side",

@@ -73,9 +73,18 @@ fn list() -> Result<Vec<Loop>> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<Vec<Loop>> {
     let listed: Listed =
-        serde_json::from_str(&text).with_context(|| format!("losetup printed {text}"))?;
-    Ok(listed.loopdevices)
+        serde_json::from_str(text).with_context(|| format!("losetup printed {text}"))?;
+    let mut loops = listed.loopdevices;
+    for one in &mut loops {
+        // Padded with blanks, in JSON too.
+        one.device = one.device.trim().to_owned();
+    }
+    Ok(loops)
 }
 
 fn seen_by(init: i32, one: &Loop, identity: &(String, u64)) -> bool {
@@ -111,10 +120,10 @@ mod tests {
 
     #[test]
     fn losetups_list_is_read() {
-        let text = r#"{"loopdevices": [{"name": "/dev/loop3", "back-ino": 12, "back-maj:min": "254:0",
-            "back-file": "/var/lib/x"}]}"#;
-        let listed: Listed = serde_json::from_str(text).unwrap();
-        assert_eq!(listed.loopdevices[0].device, "254:0");
+        let text = r#"{"loopdevices": [{"name": "/dev/loop3", "back-ino": 12,
+            "back-maj:min": "     254:0  ", "back-file": "/var/lib/x"}]}"#;
+        let loops = parse(text).unwrap();
+        assert_eq!((loops[0].device.as_str(), loops[0].inode), ("254:0", 12));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(super) use range::Range;
 
 use super::journal::{Journal, Made};
 use super::state::{Node, State};
+use crate::lock::{self, Lock};
+use crate::places;
 use crate::proc::Cmd;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -29,8 +31,20 @@ pub(super) fn handle(label: &str) -> PathBuf {
     Path::new(NAMED).join(label)
 }
 
-/// Finds a range that this machine and no other cluster uses.
-pub(super) fn free_range() -> Result<Range> {
+/// A range that is ours as soon as it is in use; until then, nobody else chooses one.
+pub(super) struct Claim {
+    pub(super) range: Range,
+    _lock: Lock,
+}
+
+/// Finds a range that this machine and no other cluster uses. To be kept until the control plane's network is made.
+pub(super) fn claim_range() -> Result<Claim> {
+    let lock = lock::wait_for(&places::cache()?.join("locks/ranges"), "chooses a network")?;
+    let range = free_range()?;
+    Ok(Claim { range, _lock: lock })
+}
+
+fn free_range() -> Result<Range> {
     let routes = Cmd::new("ip", "list the routes")
         .args(["-json", "-4", "route", "show", "table", "all"])
         .read()?;

@@ -103,20 +103,22 @@ const COMPLETE: &str = "complete";
 fn bring_up(name: &str, nodes: u8, home: &Home, built: &Built) -> Result<()> {
     home.make()?;
     settings::raise()?;
-    let range = network::free_range()?;
+    let claim = network::claim_range()?;
     let name = name.to_owned();
     let mut state = State {
         name,
-        range,
+        range: claim.range,
         nodes: Vec::new(),
     };
     home.save(&state)?;
+    network::make_control_plane(&home.journal(), &state)?;
+    drop(claim);
     for image in built.list("images")? {
         images::keep(home, &image)?;
     }
     let mut parts = start_control_plane(home, &state, built)?;
     let started = start_nodes(nodes, home, &mut state, built)?;
-    let kube = wait_for_api_server(home, built, &parts)?;
+    let kube = wait_for_api_server(home, &state, built, &parts)?;
     for node in &state.nodes {
         node::join(home, node)?;
     }
@@ -141,7 +143,6 @@ fn bring_up(name: &str, nodes: u8, home: &Home, built: &Built) -> Result<()> {
 
 fn start_control_plane(home: &Home, state: &State, built: &Built) -> Result<Vec<Running>> {
     let step = Step::start("starting the control plane");
-    network::make_control_plane(&home.journal(), state)?;
     Hierarchies::find()?.make(&home.journal(), &state.label("cp"), None)?;
     Authority::make(home, state)?.control_plane(state)?;
     let parts = ControlPlane { home, state, built }.start()?;
@@ -171,9 +172,14 @@ fn start_nodes(count: u8, home: &Home, state: &mut State, built: &Built) -> Resu
     Ok(started)
 }
 
-fn wait_for_api_server(home: &Home, built: &Built, parts: &[Running]) -> Result<Kube> {
+fn wait_for_api_server(
+    home: &Home,
+    state: &State,
+    built: &Built,
+    parts: &[Running],
+) -> Result<Kube> {
     let mut step = Step::start("waiting for the API server");
-    let kube = Kube::new(home, built)?;
+    let kube = Kube::new(home, state, built)?;
     interrupt::wait_until("the API server's start", READY_LIMIT, || {
         step.tick();
         check(parts)?;
@@ -185,7 +191,7 @@ fn wait_for_api_server(home: &Home, built: &Built, parts: &[Running]) -> Result<
 
 /// `cluster add-node`: starts a node that the state names already.
 pub(super) fn add_node(home: &Home, state: &State, built: &Built, node: &Node) -> Result<()> {
-    let kube = Kube::new(home, built)?;
+    let kube = Kube::new(home, state, built)?;
     let step = Step::start(format!("starting {}", node.name()));
     let running = start_node(home, state, built, node)?;
     import_all(home, built, &running)?;
