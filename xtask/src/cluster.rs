@@ -19,6 +19,7 @@ mod handle;
 mod images;
 mod journal;
 mod kube;
+mod logs;
 mod loops;
 mod network;
 mod node;
@@ -41,7 +42,7 @@ use kube::Kube;
 use process::Identity;
 use state::{Home, Node, State};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Where and what.
@@ -92,8 +93,16 @@ enum Command {
     /// Import image archives into every node, also those that are added later
     Load {
         /// Archives of OCI images
-        #[arg(required = true)]
+        #[arg(required_unless_present = "sidecars")]
         archives: Vec<PathBuf>,
+        /// The CSI sidecars too, under the names that a chart pulls
+        #[arg(long)]
+        sidecars: bool,
+    },
+    /// Copy the logs of its parts and pods into a folder
+    Logs {
+        /// The folder, which need not exist
+        folder: PathBuf,
     },
     /// Add one node
     AddNode,
@@ -134,8 +143,8 @@ pub(crate) fn command(args: Args) -> Result<ExitCode> {
     preflight::system()?;
     let home = Home::of(&args.name)?;
     match args.command {
-        Command::Up { nodes, keep_logs } => up::run(&args.name, nodes, keep_logs)?,
-        Command::Down { keep_logs } => take_down(&args.name, &home, keep_logs)?,
+        Command::Up { nodes, keep_logs } => up(&args.name, nodes, keep_logs)?,
+        Command::Down { keep_logs } => down(&args.name, keep_logs)?,
         Command::List => list()?,
         Command::Kubectl { arguments } => {
             let kube = Kube::new(&home, &home.need()?, &control_plane()?)?;
@@ -147,43 +156,92 @@ pub(crate) fn command(args: Args) -> Result<ExitCode> {
             let ctr = node::ctr(unshare, &control_plane()?)?;
             return Err(ctr.args(arguments).replace_us());
         }
-        Command::Env => env(&home)?,
-        Command::Load { archives } => load(&home, &archives)?,
+        Command::Env => print_environment(&args.name)?,
+        Command::Load { archives, sidecars } => {
+            load(&args.name, &archives)?;
+            if sidecars {
+                load_sidecars(&args.name)?;
+            }
+        }
+        Command::Logs { folder } => copy_logs(&args.name, &folder)?,
         Command::AddNode => add_node(&home)?,
         Command::KillNode { node } => kill_node(&home, &node)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn env(home: &Home) -> Result<()> {
-    home.need()?;
-    let variables = [
-        ("KUBECONFIG", home.kubeconfig()),
-        (kube::CACHE_VARIABLE, home.kubectl_cache()),
-    ];
-    for (name, value) in variables {
-        println!("export {name}={}", quoted(&value.display().to_string()));
-    }
-    let path = control_plane()?.own_search_path()?;
-    println!("export PATH={}:\"$PATH\"", quoted(&path.to_string_lossy()));
-    Ok(())
+/// Brings a cluster up; one that is up with as many nodes stays as it is.
+pub(crate) fn up(name: &str, nodes: u8, keep_logs: bool) -> Result<()> {
+    up::run(name, nodes, keep_logs)
 }
 
-fn control_plane() -> Result<Built> {
-    components::cached(&components::CONTROL_PLANE)
-}
-
-fn take_down(name: &str, home: &Home, keep_logs: bool) -> Result<()> {
+/// Takes a cluster down, also one that is only half up; none is fine, too.
+pub(crate) fn down(name: &str, keep_logs: bool) -> Result<()> {
+    let home = Home::of(name)?;
     let _lock = home.lock()?;
     if !home.path().exists() {
         println!("there is no cluster {name}");
         return Ok(());
     }
     let step = Step::start(format!("taking cluster {name} down"));
-    let kept = interrupt::shielded(|| down::take_down(home, keep_logs))?;
+    let kept = interrupt::shielded(|| down::take_down(&home, keep_logs))?;
     step.done("");
     if let Some(logs) = kept {
         println!("its logs are in {}", logs.display());
+    }
+    Ok(())
+}
+
+/// The environment in which kubectl and helm reach a cluster.
+pub(crate) fn environment(name: &str) -> Result<Vec<(String, OsString)>> {
+    let home = Home::of(name)?;
+    home.need()?;
+    let mut path = control_plane()?.own_search_path()?;
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    Ok(vec![
+        ("KUBECONFIG".to_owned(), home.kubeconfig().into()),
+        (kube::CACHE_VARIABLE.to_owned(), home.kubectl_cache().into()),
+        ("PATH".to_owned(), path),
+    ])
+}
+
+/// Imports archives into every node, and into those that are added later.
+pub(crate) fn load(name: &str, archives: &[PathBuf]) -> Result<()> {
+    let home = Home::of(name)?;
+    let _lock = home.lock()?;
+    let state = home.need()?;
+    let built = control_plane()?;
+    let unshare = |node| unshare_of(&home, &state, node);
+    let nodes: Vec<i32> = state.live().map(unshare).collect::<Result<_>>()?;
+    for archive in archives {
+        let kept = images::keep(&home, archive)?;
+        let title = kept.file_name().unwrap_or_default().to_string_lossy();
+        let step = Step::start(format!("importing {title} into every node"));
+        images::import(&nodes, &built, std::slice::from_ref(&kept))?;
+        step.done("");
+    }
+    Ok(())
+}
+
+/// Builds the CSI sidecars if they are not in the cache, and imports their images.
+pub(crate) fn load_sidecars(name: &str) -> Result<()> {
+    let built = components::ensure(&components::SIDECARS)?;
+    load(name, &built.list("images")?)
+}
+
+/// Copies the logs of a cluster's parts and pods into a folder.
+pub(crate) fn copy_logs(name: &str, folder: &Path) -> Result<()> {
+    logs::copy(&Home::of(name)?, folder)
+}
+
+fn control_plane() -> Result<Built> {
+    components::cached(&components::CONTROL_PLANE)
+}
+
+fn print_environment(name: &str) -> Result<()> {
+    for (name, value) in environment(name)? {
+        println!("export {name}={}", quoted(&value.to_string_lossy()));
     }
     Ok(())
 }
@@ -212,25 +270,6 @@ fn describe(node: &Node) -> String {
     format!("{}{killed}", node.name())
 }
 
-fn load(home: &Home, archives: &[PathBuf]) -> Result<()> {
-    let _lock = home.lock()?;
-    let state = home.need()?;
-    let built = control_plane()?;
-    for archive in archives {
-        let kept = images::keep(home, archive)?;
-        for node in state.live() {
-            let step = Step::start(format!(
-                "importing {} into {}",
-                archive.display(),
-                node.name()
-            ));
-            images::import(unshare_of(home, &state, node)?, &built, &kept)?;
-            step.done("");
-        }
-    }
-    Ok(())
-}
-
 fn add_node(home: &Home) -> Result<()> {
     let _lock = home.lock()?;
     let mut state = home.need()?;
@@ -242,22 +281,36 @@ fn add_node(home: &Home) -> Result<()> {
     state.nodes.push(node.clone());
     // Kept before anything is made: an index must not be used twice.
     home.save(&state)?;
-    up::add_node(home, &state, &built, &node)
+    let added = up::add_node(home, &state, &built, &node);
+    if added.is_err() {
+        let step = Step::start(format!("taking {} away again", node.name()));
+        interrupt::shielded(|| {
+            take_power(home, &mut state, &node)?;
+            let kube = Kube::new(home, &state, &built)?;
+            kube.ctl("remove the node from the API")
+                .args(["delete", "node", &node.name(), "--ignore-not-found"])
+                .run()
+        })?;
+        step.done("");
+    }
+    added
 }
 
 fn kill_node(home: &Home, name: &str) -> Result<()> {
     let _lock = home.lock()?;
     let mut state = home.need()?;
     let node = find_node(&state, name)?.clone();
+    interrupt::shielded(|| take_power(home, &mut state, &node))?;
+    println!("{name} has lost its power");
+    Ok(())
+}
+
+fn take_power(home: &Home, state: &mut State, node: &Node) -> Result<()> {
     for other in &mut state.nodes {
         other.killed |= other.index == node.index;
     }
-    interrupt::shielded(|| {
-        home.save(&state)?;
-        down::cut_power(home, &state, &node)
-    })?;
-    println!("{name} has lost its power");
-    Ok(())
+    home.save(state)?;
+    down::cut_power(home, state, node)
 }
 
 fn find_node<'a>(state: &'a State, name: &str) -> Result<&'a Node> {

@@ -8,7 +8,7 @@ mod recipe;
 mod table;
 
 pub(crate) use recipe::Component;
-pub(crate) use table::{CONTROL_PLANE, KUBERNETES, all};
+pub(crate) use table::{CONTROL_PLANE, KUBERNETES, SIDECARS, all};
 
 use crate::{apt, lock, places, preflight};
 use anyhow::{Context, Result};

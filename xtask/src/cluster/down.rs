@@ -8,7 +8,7 @@ use super::cgroup::Hierarchies;
 use super::journal::Made;
 use super::process::{self, Identity};
 use super::state::{Home, Node, State};
-use super::{loops, network, settings};
+use super::{logs, loops, network, settings};
 use crate::places;
 use anyhow::{Context, Error, Result, bail};
 use std::collections::BTreeSet;
@@ -98,7 +98,7 @@ pub(super) fn take_down(home: &Home, keep_logs: bool) -> Result<Option<PathBuf>>
     troubles.note(refuse_mounts(home.path()));
     troubles.end()?;
     let kept = if keep_logs {
-        Some(move_logs(home)?)
+        Some(keep_logs_of(home)?)
     } else {
         None
     };
@@ -113,15 +113,18 @@ pub(super) fn cut_power(home: &Home, state: &State, node: &Node) -> Result<()> {
     let inventory = Inventory::of_node(home.journal().read()?, &label);
     let hierarchies = Hierarchies::find()?;
     let everyone: Vec<i32> = inventory.running(&hierarchies).into_iter().collect();
-    let loops = loops::find(&everyone, &home.node(node))?;
-    network::cut_node(state, node)?;
-    process::kill_all(|| inventory.running(&hierarchies))?;
-    loops::detach(&loops)?;
-    hierarchies.remove(&label)?;
+    let mut troubles = Troubles::default();
+    let loops = troubles
+        .note(loops::find(&everyone, &home.node(node)))
+        .unwrap_or_default();
+    troubles.note(network::cut_node(state, node));
+    troubles.note(process::kill_all(|| inventory.running(&hierarchies)));
+    troubles.note(loops::detach(&loops));
+    troubles.note(hierarchies.remove(&label));
     for file in &inventory.networks {
-        network::remove_namespace(file)?;
+        troubles.note(network::remove_namespace(file));
     }
-    Ok(())
+    troubles.end()
 }
 
 /// Failures that shall not keep the next step from being tried.
@@ -170,7 +173,7 @@ fn refuse_mounts(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn move_logs(home: &Home) -> Result<PathBuf> {
+fn keep_logs_of(home: &Home) -> Result<PathBuf> {
     let name = home
         .path()
         .file_name()
@@ -180,10 +183,7 @@ fn move_logs(home: &Home) -> Result<PathBuf> {
         .duration_since(SystemTime::UNIX_EPOCH)?
         .as_secs();
     let target = places::cache()?.join(format!("logs/cluster-{name}-{now}"));
-    if let Some(parent) = target.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::rename(home.logs(), &target).with_context(|| format!("keeping {}", target.display()))?;
+    logs::copy(home, &target)?;
     Ok(target)
 }
 

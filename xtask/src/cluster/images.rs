@@ -6,7 +6,9 @@ use crate::components::Built;
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::ErrorKind;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Puts an archive into the cluster's folder and returns where it lies.
 pub(super) fn keep(home: &Home, archive: &Path) -> Result<PathBuf> {
@@ -38,9 +40,28 @@ pub(super) fn kept(home: &Home) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Imports an archive into a node.
-pub(super) fn import(unshare: i32, built: &Built, archive: &Path) -> Result<()> {
-    node::ctr(unshare, built)?
+/// Imports archives into nodes that are known by their `unshare` processes; into all nodes at once, since one
+/// import keeps only one processor busy.
+pub(super) fn import(nodes: &[i32], built: &Built, archives: &[PathBuf]) -> Result<()> {
+    thread::scope(|scope| {
+        let import = |node: &i32| {
+            let node = *node;
+            scope.spawn(move || {
+                let mut each = archives.iter();
+                each.try_for_each(|archive| import_one(node, built, archive))
+            })
+        };
+        let running: Vec<_> = nodes.iter().map(import).collect();
+        let results = running.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => resume_unwind(panic),
+        });
+        results.collect()
+    })
+}
+
+fn import_one(node: i32, built: &Built, archive: &Path) -> Result<()> {
+    node::ctr(node, built)?
         .args(["images", "import"])
         .arg(archive)
         .run()

@@ -80,6 +80,11 @@ impl Home {
         Ok(Self(all()?.join(name)))
     }
 
+    #[cfg(test)]
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.0
     }

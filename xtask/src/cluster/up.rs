@@ -164,10 +164,7 @@ fn start_nodes(count: u8, home: &Home, state: &mut State, built: &Built) -> Resu
         started.push(start_node(home, state, built, &node)?);
         step.tick();
     }
-    for running in &started {
-        import_all(home, built, running)?;
-        step.tick();
-    }
+    import_all(home, built, &started)?;
     step.done("");
     Ok(started)
 }
@@ -194,7 +191,7 @@ pub(super) fn add_node(home: &Home, state: &State, built: &Built, node: &Node) -
     let kube = Kube::new(home, state, built)?;
     let step = Step::start(format!("starting {}", node.name()));
     let running = start_node(home, state, built, node)?;
-    import_all(home, built, &running)?;
+    import_all(home, built, std::slice::from_ref(&running))?;
     node::join(home, node)?;
     step.done("");
     wait_for_nodes(&kube, state, &[running])
@@ -205,12 +202,12 @@ fn start_node(home: &Home, state: &State, built: &Built, node: &Node) -> Result<
     node::start(home, state, built, node)
 }
 
-fn import_all(home: &Home, built: &Built, running: &Running) -> Result<()> {
-    node::wait_for_containerd(running, built)?;
-    for archive in images::kept(home)? {
-        images::import(running.identity.pid, built, &archive)?;
+fn import_all(home: &Home, built: &Built, started: &[Running]) -> Result<()> {
+    for running in started {
+        node::wait_for_containerd(running, built)?;
     }
-    Ok(())
+    let nodes: Vec<i32> = started.iter().map(|running| running.identity.pid).collect();
+    images::import(&nodes, built, &images::kept(home)?)
 }
 
 /// Waits until all live nodes are Ready, and says which are not yet.

@@ -127,7 +127,7 @@ pub(crate) static CONTROL_PLANE: [&Component; 6] = [
 ];
 
 /// What a chart pulls as images beside its own.
-static SIDECARS: [&Component; 4] = [&PROVISIONER, &ATTACHER, &RESIZER, &SNAPSHOTTER];
+pub(crate) static SIDECARS: [&Component; 4] = [&PROVISIONER, &ATTACHER, &RESIZER, &SNAPSHOTTER];
 
 /// Every component.
 pub(crate) fn all() -> Vec<&'static Component> {
