@@ -32,10 +32,11 @@ pub(super) fn start(home: &Home, state: &State, built: &Built, node: &Node) -> R
     network::make_node(&home.journal(), state, node)?;
     let plan = write_files(home, state, built, node)?;
     let name = node.name();
+    // Slave: no mount of the node gets out, and what the host unmounts the node does not hold.
     let mut command: Vec<OsString> = [
         "unshare",
         "--mount",
-        "--propagation=private",
+        "--propagation=slave",
         "--uts",
         "--pid",
         "--fork",

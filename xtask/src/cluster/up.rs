@@ -222,6 +222,9 @@ fn wait_for_nodes(kube: &Kube, state: &State, parts: &[Running]) -> Result<()> {
         missing.retain(|name| !ready.contains(name));
         Ok(missing.is_empty())
     });
+    if all_ready.is_err() {
+        interrupt::check()?;
+    }
     all_ready.with_context(|| format!("not ready: {}", missing.join(" ")))?;
     step.done("");
     Ok(())

@@ -64,6 +64,7 @@ pub(super) fn build(go: &Path, component: &Component, root: &Path, place: &str) 
 }
 
 fn remove_abandoned(root: &Path) -> Result<()> {
+    fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(BUILDING) {

