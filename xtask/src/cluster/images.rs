@@ -19,7 +19,7 @@ pub(super) fn keep(home: &Home, archive: &Path) -> Result<PathBuf> {
     // Written beside first: a node that joins meanwhile must not read half of it.
     let partial = home.images().join("partial");
     fs::copy(archive, &partial).with_context(|| format!("copying {}", archive.display()))?;
-    fs::rename(&partial, &kept)?;
+    fs::rename(&partial, &kept).with_context(|| format!("naming {}", kept.display()))?;
     Ok(kept)
 }
 

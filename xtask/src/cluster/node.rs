@@ -146,7 +146,8 @@ fn write_files(home: &Home, state: &State, built: &Built, node: &Node) -> Result
     )?;
     let plan = plan(home, state, built, node)?;
     let file = folder.join("plan.json");
-    fs::write(&file, serde_json::to_string_pretty(&plan)?)?;
+    let text = serde_json::to_string_pretty(&plan)?;
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     Ok(file)
 }
 

@@ -53,7 +53,8 @@ fn raise_in(settings: &Path, record: &Path) -> Result<()> {
         if value < wanted {
             // Written down first; an older record is the true former value.
             former.entry(name.to_owned()).or_insert(value);
-            fs::write(record, serde_json::to_string(&former)?)?;
+            fs::write(record, serde_json::to_string(&former)?)
+                .with_context(|| format!("writing {}", record.display()))?;
             fs::write(&file, wanted.to_string())
                 .with_context(|| format!("raising {}", file.display()))?;
         }

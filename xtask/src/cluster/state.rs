@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// A name's length is limited by what names are made of it.
@@ -89,21 +90,21 @@ impl Home {
         &self.0
     }
 
-    /// Makes the folder, for root alone since it holds keys.
+    /// Makes the folder; what holds keys is for root alone.
     pub(super) fn make(&self) -> Result<()> {
-        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&self.0);
-        made.with_context(|| format!("making {}", self.0.display()))?;
-        for private in ["pki", "etcd"] {
-            let folder = self.0.join(private);
-            fs::create_dir_all(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        }
-        for open in ["logs", "images"] {
-            fs::create_dir_all(self.0.join(open))?;
+        for (inner, mode) in [
+            ("", 0o755),
+            ("pki", 0o700),
+            ("etcd", 0o700),
+            ("logs", 0o755),
+            ("images", 0o755),
+        ] {
+            let folder = self.0.join(inner);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(&folder)
+                .with_context(|| format!("making {}", folder.display()))?;
         }
         Ok(())
     }
@@ -175,8 +176,9 @@ impl Home {
     /// Keeps the state; the old one stays whole until the new one is.
     pub(super) fn save(&self, state: &State) -> Result<()> {
         let next = self.0.join("cluster.json.new");
-        fs::write(&next, serde_json::to_string_pretty(state)?)?;
-        fs::rename(&next, self.0.join("cluster.json"))
+        let text = serde_json::to_string_pretty(state)?;
+        fs::write(&next, text)
+            .and_then(|()| fs::rename(&next, self.0.join("cluster.json")))
             .with_context(|| format!("keeping the state in {}", self.0.display()))
     }
 }

@@ -56,7 +56,8 @@ pub(super) fn run(name: &str, nodes: u8, keep_logs: bool) -> Result<()> {
         });
     }
     println!(
-        "cluster {name} is up: {nodes} nodes, Kubernetes {}",
+        "cluster {name} is up: {}, Kubernetes {}",
+        counted(nodes),
         components::KUBERNETES
     );
     println!("  cargo xtask cluster --name {name} kubectl get nodes");
@@ -67,6 +68,11 @@ pub(super) fn run(name: &str, nodes: u8, keep_logs: bool) -> Result<()> {
     Ok(())
 }
 
+fn counted(nodes: u8) -> String {
+    let ending = if nodes == 1 { "" } else { "s" };
+    format!("{nodes} node{ending}")
+}
+
 /// Deals with a cluster that has a folder already. False if it is up as wanted.
 fn is_new(home: &Home, nodes: u8) -> Result<bool> {
     if let Some(state) = home.read()?
@@ -75,7 +81,7 @@ fn is_new(home: &Home, nodes: u8) -> Result<bool> {
         let live = state.live().count();
         if live != usize::from(nodes) {
             bail!(
-                "cluster {} is up with {live} nodes: use add-node and kill-node, or take it down first",
+                "cluster {} has {live} live nodes: use add-node and kill-node, or take it down first",
                 state.name
             );
         }
@@ -152,7 +158,7 @@ fn start_control_plane(home: &Home, state: &State, built: &Built) -> Result<Vec<
 
 /// Starts the nodes, up to where they wait for the API server.
 fn start_nodes(count: u8, home: &Home, state: &mut State, built: &Built) -> Result<Vec<Running>> {
-    let mut step = Step::start(format!("starting {count} nodes"));
+    let mut step = Step::start(format!("starting {}", counted(count)));
     let mut started = Vec::new();
     for _ in 0..count {
         let node = Node {

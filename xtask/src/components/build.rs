@@ -87,9 +87,15 @@ impl Build<'_> {
     fn go_programs(&mut self) -> Result<()> {
         let component = self.component;
         let upstream = self.download(component.module, component.version)?;
-        let upstream = fs::read_to_string(&upstream.go_mod)?;
-        fs::write(self.scratch.join("go.mod"), component.go_mod(&upstream))?;
-        fs::write(self.scratch.join("tools.go"), component.tools_go())?;
+        let upstream = fs::read_to_string(&upstream.go_mod)
+            .with_context(|| format!("reading {}", upstream.go_mod.display()))?;
+        for (name, text) in [
+            ("go.mod", component.go_mod(&upstream)),
+            ("tools.go", component.tools_go()),
+        ] {
+            let file = self.scratch.join(name);
+            fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        }
         self.go("tidy", &["mod", "tidy"])?;
         let flags = component.linker_flags();
         for program in component.programs {
@@ -150,8 +156,7 @@ impl Build<'_> {
     /// The program that holds a pod's namespaces, and its image.
     fn pause(&mut self) -> Result<()> {
         let module = self.download(self.component.module, self.component.version)?;
-        let rootfs = self.scratch.join("pause");
-        fs::create_dir_all(&rootfs)?;
+        let rootfs = self.folder("pause")?;
         Cmd::new("gcc", "build the pause program")
             .args(["-Os", "-Wall", "-static", "-s"])
             .arg(format!("-DVERSION={}", self.component.version))
@@ -164,11 +169,17 @@ impl Build<'_> {
 
     /// The image of a sidecar: its program and nothing else.
     fn image(&mut self) -> Result<()> {
-        let rootfs = self.scratch.join("rootfs");
-        fs::create_dir_all(&rootfs)?;
+        let rootfs = self.folder("rootfs")?;
         let name = self.component.name;
-        fs::copy(self.output.join("bin").join(name), rootfs.join(name))?;
+        fs::copy(self.output.join("bin").join(name), rootfs.join(name))
+            .with_context(|| format!("copying {name}"))?;
         self.pack(&rootfs, &self.component.image_name(), &format!("/{name}"))
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.scratch.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(folder)
     }
 
     fn pack(&mut self, rootfs: &Path, name: &str, entrypoint: &str) -> Result<()> {
@@ -186,11 +197,13 @@ impl Build<'_> {
     fn manifests(&mut self, module: &str, version: &str, path: &str) -> Result<()> {
         let module = self.download(module, version)?;
         let target = self.output.join("manifests");
-        fs::create_dir_all(&target)?;
+        fs::create_dir_all(&target).with_context(|| format!("making {}", target.display()))?;
         for file in manifest_files(&module.dir.join(path))? {
             let name = file.file_name().context("a file has a name")?;
             // Not a copy: the module cache is read-only, and so would the copy be.
-            fs::write(target.join(name), fs::read(&file)?)?;
+            fs::read(&file)
+                .and_then(|text| fs::write(target.join(name), text))
+                .with_context(|| format!("copying {}", file.display()))?;
         }
         Ok(())
     }
