@@ -15,7 +15,6 @@ mod cgroup;
 mod control_plane;
 mod daemon;
 mod down;
-mod handle;
 mod images;
 mod journal;
 mod kube;
@@ -29,8 +28,6 @@ mod settings;
 mod snapshots;
 mod state;
 mod up;
-
-pub(crate) use handle::Handle;
 
 use crate::components::{self, Built};
 use crate::interrupt;

@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!(
         "Moraine on a Kubernetes of its own, {NODES} nodes on this machine. Ctrl-C ends it and leaves nothing."
     );
-    let lab = Lab::of("demo", NODES, &[])?;
+    let lab = Lab::of("demo", NODES, &[]);
     lab::with(&lab, options.keep, |lab| show(lab, started))?;
     if options.keep {
         println!("\nThe cluster stays up. To look around, and to end it:");
@@ -80,7 +80,7 @@ fn show(lab: &Lab, started: Instant) -> Result<()> {
         patch,
     ];
     println!("$ kubectl {}", change.join(" "));
-    match lab.cluster.kubectl("try a bad pool")?.args(change).read() {
+    match lab.kubectl("try a bad pool")?.args(change).read() {
         Ok(_) => bail!("the API server took a pool with 9 replicas"),
         Err(error) => println!("{}", last_line(&format!("{error:#}"))),
     }
@@ -110,10 +110,7 @@ fn wait_for_notice(lab: &Lab) -> Result<()> {
 }
 
 fn read(lab: &Lab, arguments: &[&str]) -> Result<String> {
-    lab.cluster
-        .kubectl("look at the cluster")?
-        .args(arguments)
-        .read()
+    lab.kubectl("look at the cluster")?.args(arguments).read()
 }
 
 /// Shows a command as a user would type it, and what it prints.

@@ -3,10 +3,11 @@
 //! It knows how this checkout's image gets into the nodes and how the chart is installed. How a cluster is made is
 //! [`crate::cluster`]'s business, and what is looked at or tested is the caller's.
 
-use crate::cluster::Handle;
+use crate::proc::Cmd;
 use crate::progress::Step;
-use crate::{image, interrupt, places, test};
+use crate::{cluster, image, interrupt, places, preflight, test};
 use anyhow::{Context, Result};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,24 +20,20 @@ const ROLLOUT: Duration = Duration::from_mins(3);
 
 /// A cluster that gets this checkout's Moraine.
 pub(crate) struct Lab {
-    pub(crate) cluster: Handle,
+    name: &'static str,
     nodes: u8,
     /// Test images that the nodes get, too.
     extra: &'static [&'static str],
 }
 
 impl Lab {
-    pub(crate) fn of(name: &str, nodes: u8, extra: &'static [&'static str]) -> Result<Self> {
-        Ok(Self {
-            cluster: Handle::of(name)?,
-            nodes,
-            extra,
-        })
+    pub(crate) fn of(name: &'static str, nodes: u8, extra: &'static [&'static str]) -> Self {
+        Self { name, nodes, extra }
     }
 
     /// Brings the cluster up and gives every node the images.
     pub(crate) fn prepare(&self) -> Result<()> {
-        Handle::possible()?;
+        preflight::system()?;
         // The image first: if it doesn't build, nothing was started in vain.
         let folder = places::repository().join("target/image");
         let mut archives = vec![image::write_ours(&folder)?];
@@ -45,8 +42,8 @@ impl Lab {
             image::write_test(short, &archive)?;
             archives.push(archive);
         }
-        self.cluster.up(self.nodes)?;
-        self.cluster.load(&archives)
+        cluster::up(self.name, self.nodes, false)?;
+        cluster::load(self.name, &archives)
     }
 
     /// Installs the chart, or brings it up to date, and waits until all its pods run.
@@ -54,9 +51,8 @@ impl Lab {
         let mut step = Step::start("installing the chart");
         let log = places::cache()?
             .join("logs")
-            .join(format!("helm-{}.log", self.cluster.name()));
-        self.cluster
-            .helm("install the chart")?
+            .join(format!("helm-{}.log", self.name));
+        self.tool("helm", "install the chart")?
             .args(["upgrade", "--install", RELEASE])
             .arg(places::repository().join("charts/moraine"))
             .args(["--namespace", NAMESPACE, "--create-namespace", "--wait"])
@@ -67,9 +63,20 @@ impl Lab {
         Ok(())
     }
 
+    /// kubectl on this cluster, for `purpose`, which completes "could not ...".
+    pub(crate) fn kubectl(&self, purpose: &str) -> Result<Cmd> {
+        self.tool("kubectl", purpose)
+    }
+
+    fn tool(&self, program: &str, purpose: &str) -> Result<Cmd> {
+        let environment = cluster::environment(self.name)?;
+        let with = |cmd: Cmd, (name, value): &(String, OsString)| cmd.env(name, value);
+        Ok(environment.iter().fold(Cmd::new(program, purpose), with))
+    }
+
     /// Leaves in `folder` what a person would look at after a failure.
     fn keep_evidence(&self, folder: &Path) -> Result<()> {
-        self.cluster.copy_logs(folder)?;
+        cluster::copy_logs(self.name, folder)?;
         let looks: [(&str, &[&str]); 4] = [
             (
                 "objects.txt",
@@ -108,7 +115,7 @@ impl Lab {
     }
 
     fn look(&self, arguments: &[&str]) -> Result<String> {
-        let kubectl = self.cluster.kubectl("look at the cluster")?;
+        let kubectl = self.kubectl("look at the cluster")?;
         kubectl
             .args(arguments)
             .limit(Duration::from_secs(20))
@@ -117,11 +124,11 @@ impl Lab {
 }
 
 impl test::Cluster for Lab {
-    fn up(&self) -> Result<Vec<(String, String)>> {
+    fn up(&self) -> Result<Vec<(String, OsString)>> {
         // What an earlier run left, asked for or not, could be of another checkout.
-        self.cluster.down()?;
+        cluster::down(self.name, false)?;
         self.prepare()?;
-        self.cluster.environment()
+        cluster::environment(self.name)
     }
 
     fn copy_logs(&self, folder: &Path) -> Result<()> {
@@ -129,7 +136,7 @@ impl test::Cluster for Lab {
     }
 
     fn down(&self) -> Result<()> {
-        self.cluster.down()
+        cluster::down(self.name, false)
     }
 }
 
@@ -139,7 +146,7 @@ pub(crate) fn with(lab: &Lab, keep: bool, work: impl FnOnce(&Lab) -> Result<()>)
     if let Err(error) = &outcome
         && interrupt::check().is_ok()
     {
-        let folder = evidence_folder(lab.cluster.name())?;
+        let folder = evidence_folder(lab.name)?;
         match interrupt::shielded(|| lab.keep_evidence(&folder)) {
             Ok(()) => eprintln!("  what the cluster looked like is in {}", folder.display()),
             Err(second) => eprintln!("  after {error:#}: no evidence could be kept: {second:#}"),
@@ -148,7 +155,7 @@ pub(crate) fn with(lab: &Lab, keep: bool, work: impl FnOnce(&Lab) -> Result<()>)
     if keep && outcome.is_ok() {
         return Ok(());
     }
-    let down = interrupt::shielded(|| lab.cluster.down());
+    let down = interrupt::shielded(|| cluster::down(lab.name, false));
     outcome.and(down)
 }
 

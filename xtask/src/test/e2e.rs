@@ -8,6 +8,7 @@ use crate::proc::Cmd;
 use crate::tally::Tally;
 use crate::{interrupt, places};
 use anyhow::{Context, Result};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ const LOGS_VARIABLE: &str = "MORAINE_E2E_LOGS";
 /// A cluster to test on, with our image on every node.
 pub(crate) trait Cluster {
     /// Brings it up, and returns the environment in which kubectl and helm reach it.
-    fn up(&self) -> Result<Vec<(String, String)>>;
+    fn up(&self) -> Result<Vec<(String, OsString)>>;
     /// Copies the logs of its parts and pods into the folder.
     fn copy_logs(&self, folder: &Path) -> Result<()>;
     /// Takes it down, also when it is only half up.
@@ -43,13 +44,12 @@ fn run_on(
     cluster: &dyn Cluster,
     keep: bool,
     logs: &Path,
-    tests: impl FnOnce(&[(String, String)]) -> Result<Report>,
+    tests: impl FnOnce(&[(String, OsString)]) -> Result<Report>,
 ) -> Result<Tally> {
     fs::create_dir_all(logs).with_context(|| format!("making {}", logs.display()))?;
     let down = Down { cluster, keep };
     let outcome = cluster.up().and_then(|mut environment| {
-        let folder = logs.to_string_lossy().into_owned();
-        environment.push((LOGS_VARIABLE.to_owned(), folder));
+        environment.push((LOGS_VARIABLE.to_owned(), logs.into()));
         tests(&environment)
     });
     let good = outcome

@@ -11,6 +11,7 @@ use crate::tools::{self, Tool};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 
@@ -75,7 +76,7 @@ pub(super) fn run(
     profile: &str,
     selection: &[&str],
     filter: Option<&str>,
-    environment: &[(String, String)],
+    environment: &[(String, OsString)],
 ) -> Result<Report> {
     let report = places::repository().join(format!("target/nextest/{profile}/junit.xml"));
     // An old report must not stand in for a run that never came so far.

@@ -3,6 +3,7 @@
 use super::*;
 use anyhow::bail;
 use std::cell::RefCell;
+use std::ffi::OsString;
 
 /// A cluster that notes what is asked of it.
 #[derive(Default)]
@@ -12,7 +13,7 @@ struct Noted {
 }
 
 impl Cluster for Noted {
-    fn up(&self) -> Result<Vec<(String, String)>> {
+    fn up(&self) -> Result<Vec<(String, OsString)>> {
         self.calls.borrow_mut().push("up");
         if self.broken {
             bail!("the API server does not answer");
