@@ -177,3 +177,34 @@ fn short_names_are_nobody_elses() {
     }
     assert_eq!(seen.len(), 5);
 }
+
+#[test]
+fn every_column_shows_a_field_that_exists() {
+    for definition in schema::definitions() {
+        let paths: Vec<String> = schema::fields(&definition)
+            .into_iter()
+            .map(|f| f.path)
+            .collect();
+        let version = &definition["spec"]["versions"][0];
+        let columns = version["additionalPrinterColumns"]
+            .as_array()
+            .unwrap()
+            .iter();
+        let selectable = version["selectableFields"].as_array().into_iter().flatten();
+        for shown in columns.chain(selectable) {
+            let path = shown["jsonPath"].as_str().unwrap();
+            // A condition is picked by its type, which is no field of its own.
+            let path = match path.split_once("[?(") {
+                Some((list, rest)) => format!("{list}[]{}", rest.split_once(")]").unwrap().1),
+                None => path.to_owned(),
+            };
+            let path = path.strip_prefix('.').unwrap();
+            let known = path.starts_with("metadata.") || paths.iter().any(|known| known == path);
+            assert!(
+                known,
+                "{} of {} is no field",
+                path, definition["metadata"]["name"]
+            );
+        }
+    }
+}

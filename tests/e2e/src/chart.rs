@@ -1,0 +1,43 @@
+//! The chart on the cluster. There is one installation for all tests; who changes it, takes a turn.
+
+use crate::{helm, repository};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+
+/// The release's name.
+pub const RELEASE: &str = "moraine";
+/// The namespace of the programs.
+pub const NAMESPACE: &str = "moraine-system";
+
+/// The chart's folder.
+pub fn folder() -> PathBuf {
+    repository().join("charts/moraine")
+}
+
+/// Waits until no other test changes what all of them share, and keeps them from it while it lives.
+pub fn turn() -> Result<File> {
+    let mut cluster = DefaultHasher::new();
+    std::env::var_os("KUBECONFIG").hash(&mut cluster);
+    let path = std::env::temp_dir().join(format!("moraine-e2e-{:x}.lock", cluster.finish()));
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    file.lock().with_context(|| path.display().to_string())?;
+    Ok(file)
+}
+
+/// Sees to it that the chart of this source tree is installed, with its own values.
+pub fn install() -> Result<()> {
+    let _turn = turn()?;
+    helm([
+        "upgrade",
+        "--install",
+        RELEASE,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+    ])
+    .arg(folder())
+    .run()?;
+    Ok(())
+}
