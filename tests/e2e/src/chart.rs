@@ -26,7 +26,10 @@ pub fn turn() -> Result<File> {
     Ok(file)
 }
 
-/// Sees to it that the chart of this source tree is installed, with its own values.
+/// The one value that tests need: the image is imported into the nodes, and no registry is asked.
+pub const IMPORTED_IMAGE: &str = "--set=image.pullPolicy=Never";
+
+/// Sees to it that the chart of this source tree is installed.
 pub fn install() -> Result<()> {
     let _turn = turn()?;
     helm([
@@ -38,6 +41,7 @@ pub fn install() -> Result<()> {
         "--create-namespace",
     ])
     .arg(folder())
+    .arg(IMPORTED_IMAGE)
     .run()?;
     Ok(())
 }

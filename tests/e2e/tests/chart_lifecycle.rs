@@ -31,13 +31,17 @@ fn uninstall_if_installed() {
     .unwrap();
 }
 
-/// A chart as an older release would have been: its pools know no full ratios, and nothing says
-/// which version it is but its number.
+/// A chart as an older release would have been: its pools know no full ratios. It names this
+/// version's image, since no other may be had.
 fn older_chart(folder: &Path) {
     copy(&chart::folder(), folder);
     let path = folder.join("Chart.yaml");
     let description = fs::read_to_string(&path).unwrap();
-    fs::write(&path, description.replace("ersion: 0.1.0", "ersion: 0.0.9")).unwrap();
+    fs::write(
+        &path,
+        description.replace("\nversion: ", "\nversion: 0.0.1-older."),
+    )
+    .unwrap();
     let path = folder.join("files/crds/storagepools.yaml");
     let mut pools: Value = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     let fields = spec_fields(&mut pools);
@@ -111,6 +115,7 @@ fn no_step_takes_an_object_away() {
     release(["install", chart::RELEASE])
         .arg("--create-namespace")
         .arg(older.path())
+        .arg(chart::IMPORTED_IMAGE)
         .arg("--set=agent.rawDisks=false,storageClass.pool=fast")
         .run()
         .unwrap();
@@ -163,6 +168,7 @@ fn no_step_takes_an_object_away() {
 
     release(["install", chart::RELEASE])
         .arg(chart::folder())
+        .arg(chart::IMPORTED_IMAGE)
         .run()
         .unwrap();
     let reinstalled: Vec<_> = objects.iter().map(essence).collect();
@@ -184,7 +190,9 @@ fn upgrade(settings: &[&str]) {
         field("daemonset", "moraine-agent", AGENT_PRIVILEGED).unwrap(),
         ""
     );
-    let mut call = release(["upgrade", chart::RELEASE]).arg(chart::folder());
+    let mut call = release(["upgrade", chart::RELEASE])
+        .arg(chart::folder())
+        .arg(chart::IMPORTED_IMAGE);
     for setting in settings {
         call = call.arg(setting);
     }
