@@ -152,7 +152,7 @@ pub struct DiskOrder {
     /// Whether the disk may take new replicas. Default true.
     #[serde(default = "yes")]
     pub schedulable: bool,
-    /// Whether all data is to move away from the disk. Default false. The disk's `evicted` says when
+    /// Whether all data is to move away from the disk. Default false. `status.evictedDisks` says when
     /// it is safe to take it out.
     #[serde(default)]
     pub evict: bool,
@@ -187,6 +187,12 @@ pub struct StorageNodeStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub disks: Vec<DiskStatus>,
+
+    /// Ids of disks that were to be evicted and hold nothing that is needed any more: they can be taken
+    /// out. Written by the operator, apart from `disks`, so that each list has one writer. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "disk_ids")]
+    pub evicted_disks: Vec<String>,
 
     /// Devices that a pool names but doesn't use, each with the reason. At most 128.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -231,6 +237,15 @@ fn addresses(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
+fn disk_ids(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "x-kubernetes-list-type": "set",
+        "items": crate::schema::id(generator),
+    })
+}
+
 /// One disk of a pool.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -263,10 +278,6 @@ pub struct DiskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// Whether, after an order to evict, nothing on the disk is needed any more. Written by the
-    /// operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evicted: Option<bool>,
     /// Bytes that this disk still has to copy from other replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_copy_bytes: Option<u64>,

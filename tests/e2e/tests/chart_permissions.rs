@@ -319,6 +319,13 @@ fn what_runs_on_a_node_writes_that_nodes_objects_only() {
         format!("a program on node {here} may write the StorageNode {here} only, not {other}");
     refused(&agent.writes(&storage_node(&other), &[]), &only);
 
+    let mut new = storage_node(&case.name("node"));
+    new["spec"] = json!({});
+    refused(
+        &agent.writes(&new, &[]),
+        &format!("may write the StorageNode {here} only"),
+    );
+
     let status = |name: &str| {
         let mut object = storage_node(name);
         object["status"] = json!({"version": "x"});
