@@ -1,9 +1,9 @@
 //! The chart on the cluster. There is one installation for all tests; who changes it, takes a turn.
 
+use crate::command::kubeconfig;
 use crate::{helm, repository};
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 /// The release's name.
@@ -17,10 +17,10 @@ pub fn folder() -> PathBuf {
 }
 
 /// Waits until no other test changes what all of them share, and keeps them from it while it lives.
+///
+/// The lock lies beside the kubeconfig: one per cluster, and gone with it.
 pub fn turn() -> Result<File> {
-    let mut cluster = DefaultHasher::new();
-    std::env::var_os("KUBECONFIG").hash(&mut cluster);
-    let path = std::env::temp_dir().join(format!("moraine-e2e-{:x}.lock", cluster.finish()));
+    let path = PathBuf::from(kubeconfig()?).with_extension("e2e-lock");
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     file.lock().with_context(|| path.display().to_string())?;
     Ok(file)

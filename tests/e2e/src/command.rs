@@ -36,6 +36,14 @@ pub fn helm<const N: usize>(arguments: [&str; N]) -> Tool {
     Tool::new("helm", &arguments)
 }
 
+/// The kubeconfig of the environment.
+pub(crate) fn kubeconfig() -> Result<OsString> {
+    std::env::var_os("KUBECONFIG").context(
+        "KUBECONFIG isn't set: these tests need a cluster. `cargo xtask test` brings one up; by hand: \
+         `cargo xtask cluster up` and `eval \"$(cargo xtask cluster env)\"`",
+    )
+}
+
 impl Tool {
     fn new(program: &'static str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(OsString::from).collect();
@@ -70,10 +78,10 @@ impl Tool {
 
     /// Runs it, whatever comes of it. Fails only if the program can't be run.
     pub fn outcome(self) -> Result<Outcome> {
-        let kubeconfig = self.kubeconfig.or_else(|| std::env::var_os("KUBECONFIG")).context(
-            "KUBECONFIG isn't set: these tests need a cluster. `cargo xtask test` brings one up; by hand: \
-             `cargo xtask cluster up` and `eval \"$(cargo xtask cluster env)\"`",
-        )?;
+        let kubeconfig = match self.kubeconfig {
+            Some(file) => file,
+            None => kubeconfig()?,
+        };
         let mut child = Command::new(self.program)
             .args(&self.arguments)
             .env("KUBECONFIG", kubeconfig)
