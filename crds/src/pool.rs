@@ -161,11 +161,11 @@ fn device_paths(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileDevice {
-    /// Size of the file on each node, from 1Gi to 64Ti, such as `10Gi`. It may grow but not shrink.
+    /// Size of the file on each node, from 1Gi to 16Ti, such as `10Gi`. It may grow but not shrink.
     /// The file is sparse: it takes room as data is written.
     #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0 && quantity(self).compareTo(quantity('64Ti')) <= 0")
-            .message("devices.file.size must be from 1Gi to 64Ti"),
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0 && quantity(self).compareTo(quantity('16Ti')) <= 0")
+            .message("devices.file.size must be from 1Gi to 16Ti"),
         validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
             .message("devices.file.size can't shrink: to use less, make a second pool and move the volumes")
     )]

@@ -148,7 +148,7 @@ fn paths() -> Vec<Row> {
 }
 
 fn files() -> Vec<Row> {
-    let size = "devices.file.size must be from 1Gi to 64Ti";
+    let size = "devices.file.size must be from 1Gi to 16Ti";
     vec![
         Row::create(
             "a tiny file",
