@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// What kubelet wants to set for pods.
 const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+/// Those without which no pod starts.
+const REQUIRED: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 /// How long the kernel may take to forget the processes of a group.
 const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -35,6 +37,25 @@ impl Hierarchies {
     pub(super) fn find() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
         Self::parse(&mounts)
+    }
+
+    /// Fails if v2 cannot limit what kubelet and runc must limit.
+    pub(super) fn check(&self) -> Result<()> {
+        let Some(root) = self.roots.first().filter(|_| self.version_2_only) else {
+            return Ok(());
+        };
+        let file = root.join("cgroup.controllers");
+        let available =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let lacking = lacking_controllers(&available);
+        if !lacking.is_empty() {
+            bail!(
+                "{} lacks {}, which Kubernetes needs: enable them for this kernel (or container)",
+                file.display(),
+                lacking.join(", ")
+            );
+        }
+        Ok(())
     }
 
     fn parse(mountinfo: &str) -> Result<Self> {
@@ -148,6 +169,12 @@ fn enable_controllers(group: &Path) -> Result<()> {
     fs::write(&file, &wanted).with_context(|| format!("enabling {wanted} in {}", file.display()))
 }
 
+fn lacking_controllers(available: &str) -> Vec<&'static str> {
+    let present: Vec<&str> = available.split_whitespace().collect();
+    let absent = |one: &&str| !present.contains(one);
+    REQUIRED.into_iter().filter(absent).collect()
+}
+
 fn wanted_controllers(available: &str) -> String {
     let present: Vec<&str> = available.split_whitespace().collect();
     let wanted = CONTROLLERS.iter().filter(|one| present.contains(one));
@@ -222,6 +249,16 @@ mod tests {
             wanted_controllers(available),
             "+cpu +cpuset +io +memory +pids"
         );
+    }
+
+    #[test]
+    fn a_system_without_the_controllers_of_pods_is_told_which() {
+        assert_eq!(
+            lacking_controllers("cpuset cpu io memory hugetlb pids"),
+            [""; 0]
+        );
+        assert_eq!(lacking_controllers("cpuset cpu io pids"), ["memory"]);
+        assert_eq!(lacking_controllers("hugetlb\n"), REQUIRED);
     }
 
     /// A folder stands in for a v2 hierarchy: what is written where does not depend on the kernel.

@@ -37,6 +37,7 @@ pub(super) fn run(name: &str, nodes: u8, keep_logs: bool) -> Result<()> {
     check_place(&places::cache()?)?;
     apt::ensure(&PACKAGES)?;
     preflight::kernel()?;
+    Hierarchies::find()?.check()?;
     let built = components::ensure(&components::CONTROL_PLANE)?;
     let home = Home::of(name)?;
     let _lock = home.lock()?;
