@@ -8,7 +8,7 @@ use super::cgroup::Hierarchies;
 use super::journal::Made;
 use super::process::{self, Identity};
 use super::state::{Home, Node, State};
-use super::{logs, loops, network, settings};
+use super::{logs, loops, network, node, settings};
 use crate::places;
 use anyhow::{Context, Error, Result, bail};
 use std::collections::BTreeSet;
@@ -110,7 +110,9 @@ pub(super) fn take_down(home: &Home, keep_logs: bool) -> Result<Option<PathBuf>>
 /// Takes the power of one node away: its link first, then all its processes at once. Its disk stays.
 pub(super) fn cut_power(home: &Home, state: &State, node: &Node) -> Result<()> {
     let label = state.label(&node.name());
-    let inventory = Inventory::of_node(home.journal().read()?, &label);
+    let journal = home.journal().read()?;
+    let recorded = Inventory::of(journal.clone()).processes;
+    let inventory = Inventory::of_node(journal, &label);
     let hierarchies = Hierarchies::find()?;
     let everyone: Vec<i32> = inventory.running(&hierarchies).into_iter().collect();
     let mut troubles = Troubles::default();
@@ -118,6 +120,11 @@ pub(super) fn cut_power(home: &Home, state: &State, node: &Node) -> Result<()> {
         .note(loops::find(&everyone, &home.node(node)))
         .unwrap_or_default();
     troubles.note(network::cut_node(state, node));
+    // With the first process of its namespace, the kernel ends all of them in one go; the rest is to be sure.
+    let unshare = recorded.iter().find(|one| everyone.contains(&one.pid));
+    if let Some(init) = unshare.and_then(|one| node::init_of(one.pid).ok()) {
+        process::kill(init);
+    }
     troubles.note(process::kill_all(|| inventory.running(&hierarchies)));
     troubles.note(loops::detach(&loops));
     troubles.note(hierarchies.remove(&label));

@@ -108,7 +108,8 @@ pub(super) fn kill_all(mut find: impl FnMut() -> BTreeSet<i32>) -> Result<()> {
     }
 }
 
-fn kill(pid: i32) {
+/// Sends SIGKILL to one process.
+pub(super) fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         // It may have ended by itself.
         kill_process(pid, Signal::KILL).ok();
