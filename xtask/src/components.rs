@@ -25,9 +25,9 @@ const BUILD_PACKAGES: [&str; 5] = [
     "libseccomp-dev",
     "pkg-config",
 ];
-/// What a cold build of everything writes under the cache, and under Go's own caches.
-const CACHE_NEED_BYTES: u64 = 3 << 30;
-const GO_NEED_BYTES: u64 = 9 << 30;
+/// How much of what a build writes lies outside of Go's build cache, which may be on another file system: the
+/// modules in Go's module cache, and the programs in ours.
+const OTHER_SHARE: u64 = 3;
 
 /// The name of the image of every pod's pause container; no registry has it.
 pub(crate) const PAUSE_IMAGE: &str = "moraine.test/pause:1";
@@ -109,10 +109,7 @@ pub(crate) fn ensure(wanted: &[&Component]) -> Result<Built> {
         return Ok(built);
     }
     preflight::go_proxy_reachable(&go)?;
-    preflight::disk(&root, CACHE_NEED_BYTES, "building Kubernetes")?;
-    for folder in build::go_caches(&go)? {
-        preflight::disk(&folder, GO_NEED_BYTES, "building Kubernetes (Go's cache)")?;
-    }
+    check_disk(&go, &root, wanted, &missing)?;
     let total = wanted.len();
     for (index, component) in wanted.iter().enumerate() {
         if missing.contains(&component.name) {
@@ -121,6 +118,18 @@ pub(crate) fn ensure(wanted: &[&Component]) -> Result<Built> {
         }
     }
     Ok(built)
+}
+
+fn check_disk(go: &Path, root: &Path, wanted: &[&Component], missing: &[&str]) -> Result<()> {
+    let to_build = wanted.iter().filter(|one| missing.contains(&one.name));
+    let need_bytes = to_build.map(|one| one.disk_gib << 30).sum();
+    let what = format!("building {}", missing.join(", "));
+    let caches = build::go_caches(go)?;
+    preflight::disk(&caches.builds, need_bytes, &what)?;
+    for folder in [caches.modules.as_path(), root] {
+        preflight::disk(folder, need_bytes / OTHER_SHARE, &what)?;
+    }
+    Ok(())
 }
 
 /// What is built already of `wanted`, for commands that must not build.

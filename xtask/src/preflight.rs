@@ -50,8 +50,8 @@ pub(crate) fn system() -> Result<()> {
 /// Fails unless the kernel can do what nodes are made of. Tried in namespaces that end with the trial.
 pub(crate) fn kernel() -> Result<()> {
     let in_network = |script: &str| unshared(&["--net"], script);
-    let overlay = "mount -t tmpfs trial /mnt && mkdir /mnt/l /mnt/u /mnt/w /mnt/m && \
-         mount -t overlay trial -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m";
+    let overlay = "mount -t tmpfs trial /tmp && mkdir /tmp/l /tmp/u /tmp/w /tmp/m && \
+         mount -t overlay trial -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w /tmp/m";
     let trials = [
         ("network namespaces", in_network("true")),
         (

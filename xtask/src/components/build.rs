@@ -24,12 +24,24 @@ struct Module {
 }
 
 /// Go's caches, which a build fills.
-pub(super) fn go_caches(go: &Path) -> Result<Vec<PathBuf>> {
+pub(super) struct GoCaches {
+    pub(super) builds: PathBuf,
+    pub(super) modules: PathBuf,
+}
+
+/// Asks Go for its caches.
+pub(super) fn go_caches(go: &Path) -> Result<GoCaches> {
     let printed = Cmd::new(go, "ask Go for its caches")
         .args(["env", "GOCACHE", "GOMODCACHE"])
         .env("GOTOOLCHAIN", "local")
         .read()?;
-    Ok(printed.lines().map(PathBuf::from).collect())
+    let (builds, modules) = printed
+        .split_once('\n')
+        .with_context(|| format!("go env printed {printed:?}"))?;
+    Ok(GoCaches {
+        builds: PathBuf::from(builds),
+        modules: PathBuf::from(modules),
+    })
 }
 
 /// Builds `component` into its folder under `root`. The caller holds the lock.

@@ -13,6 +13,8 @@ pub(crate) struct Component {
     pub(crate) name: &'static str,
     /// Its version, without the leading `v`.
     pub(crate) version: &'static str,
+    /// How much disk a first build takes, Go's caches included.
+    pub(super) disk_gib: u64,
     pub(super) module: &'static str,
     pub(super) programs: &'static [Program],
     /// Go build tags.
@@ -47,6 +49,7 @@ impl Component {
         Self {
             name,
             version,
+            disk_gib: 1,
             module: "",
             programs: &[],
             tags: "",

@@ -19,6 +19,7 @@ pub(super) static KUBERNETES_COMPONENT: Component = Component {
         Program::at("kubectl", "cmd/kubectl"),
     ],
     pause: true,
+    disk_gib: 6,
     ..Component::of("kubernetes", KUBERNETES)
 };
 
