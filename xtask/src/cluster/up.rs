@@ -51,10 +51,14 @@ pub(super) fn run(name: &str, nodes: u8, keep_logs: bool) -> Result<()> {
         let kept = interrupt::shielded(|| down::take_down(&home, keep_logs))
             .with_context(|| format!("after this: {error:#}"))?;
         step.done("");
-        return Err(match kept {
-            Some(logs) => error.context(format!("the logs are in {}", logs.display())),
-            None => error,
-        });
+        match kept {
+            Some(logs) => eprintln!("  its logs are in {}", logs.display()),
+            None if interrupt::check().is_ok() => {
+                eprintln!("  with --keep-logs, the next try leaves its logs");
+            }
+            None => {}
+        }
+        return Err(error);
     }
     println!(
         "cluster {name} is up: {}, Kubernetes {}",
