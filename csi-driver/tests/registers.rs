@@ -67,28 +67,7 @@ async fn get(port: u16, path: &str) -> (u16, String) {
     )
 }
 
-#[tokio::test]
-async fn kubelet_registers_the_driver_and_is_told_good_bye() {
-    let dir = tempfile::tempdir().unwrap();
-    let driver = start(dir.path()).await;
-    let health = driver.health_port;
-    assert_eq!(get(health, "/readyz").await.0, 503);
-
-    let channel = connect(&driver.options.registration_socket).await.unwrap();
-    let mut registration = RegistrationClient::new(channel);
-    let info = registration
-        .get_info(InfoRequest {})
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(info.r#type, "CSIPlugin");
-    assert_eq!(info.name, DRIVER_NAME);
-    assert_eq!(
-        info.endpoint,
-        "/var/lib/kubelet/plugins/block.csi.moraine.io/csi.sock"
-    );
-    assert_eq!(info.supported_versions, ["1.0.0"]);
-
+async fn the_driver_says_who_it_is(driver: &Driver) {
     let mut identity = IdentityClient::new(connect(&driver.options.csi_socket).await.unwrap());
     let plugin = identity
         .get_plugin_info(GetPluginInfoRequest {})
@@ -118,6 +97,31 @@ async fn kubelet_registers_the_driver_and_is_told_good_bye() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn kubelet_registers_the_driver_and_is_told_good_bye() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = start(dir.path()).await;
+    let health = driver.health_port;
+    assert_eq!(get(health, "/readyz").await.0, 503);
+
+    let channel = connect(&driver.options.registration_socket).await.unwrap();
+    let mut registration = RegistrationClient::new(channel);
+    let info = registration
+        .get_info(InfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(info.r#type, "CSIPlugin");
+    assert_eq!(info.name, DRIVER_NAME);
+    assert_eq!(
+        info.endpoint,
+        "/var/lib/kubelet/plugins/block.csi.moraine.io/csi.sock"
+    );
+    assert_eq!(info.supported_versions, ["1.0.0"]);
+
+    the_driver_says_who_it_is(&driver).await;
 
     let taken = RegistrationStatus {
         plugin_registered: true,

@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_shell_reads_back_what_was_quoted() {
-        let odd = "/home/o'neill and co/$x";
+        let odd = "/srv/o'neill and co/$x";
         let script = format!("printf %s {}", quoted(odd));
         let output = std::process::Command::new("sh")
             .args(["-c", &script])

@@ -148,18 +148,7 @@ fn no_step_takes_an_object_away() {
     mistyped_values_change_nothing();
 
     release(["uninstall", chart::RELEASE]).run().unwrap();
-    for (kind, name) in [
-        ("deployment", "moraine-operator"),
-        ("daemonset", "moraine-agent"),
-        ("daemonset", "moraine-csi-node"),
-        ("serviceaccount", "moraine-agent"),
-        ("csidriver", "block.csi.moraine.io"),
-        ("storageclass", "moraine"),
-        ("clusterrole", "moraine-operator"),
-        ("validatingadmissionpolicy", "moraine-node"),
-    ] {
-        assert!(!exists(kind, name), "{kind} {name} is left behind");
-    }
+    nothing_of_the_release_is_left();
     let uninstalled: Vec<_> = objects.iter().map(essence).collect();
     assert_eq!(
         uninstalled, after,
@@ -174,6 +163,21 @@ fn no_step_takes_an_object_away() {
     let reinstalled: Vec<_> = objects.iter().map(essence).collect();
     assert_eq!(reinstalled, after, "installing again takes them up");
     assert!(exists("deployment", "moraine-operator"));
+}
+
+fn nothing_of_the_release_is_left() {
+    for (kind, name) in [
+        ("deployment", "moraine-operator"),
+        ("daemonset", "moraine-agent"),
+        ("daemonset", "moraine-csi-node"),
+        ("serviceaccount", "moraine-agent"),
+        ("csidriver", "block.csi.moraine.io"),
+        ("storageclass", "moraine"),
+        ("clusterrole", "moraine-operator"),
+        ("validatingadmissionpolicy", "moraine-node"),
+    ] {
+        assert!(!exists(kind, name), "{kind} {name} is left behind");
+    }
 }
 
 fn older_values() -> [&'static str; 2] {

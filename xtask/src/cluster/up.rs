@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_cache_that_nodes_could_not_see_is_refused() {
-        check_place(Path::new("/root/.cache/moraine")).unwrap();
+        check_place(Path::new("/srv/cache/moraine")).unwrap();
         let refused = check_place(Path::new("/var/lib/moraine")).unwrap_err();
         assert!(
             refused.to_string().contains("set MORAINE_CACHE"),
