@@ -25,11 +25,15 @@
 mod bucket_map;
 pub mod conditions;
 mod node;
+pub mod observation;
 mod pool;
 mod quantity;
 pub mod schema;
 mod snapshot;
 mod volume;
+#[cfg(feature = "watch")]
+pub mod watch;
+pub mod words;
 
 pub use bucket_map::{
     BucketMap, BucketMapSpec, BucketMapStatus, BucketPlace, BucketState, DiskEntry, Move, MoveStep,
