@@ -1,0 +1,140 @@
+//! Carries decisions out: server-side apply of status, one field manager, and one place that tells
+//! people about changes.
+
+use crate::decide::{News, Write};
+use crate::metrics::{Metrics, WriteLabels};
+use crate::world::World;
+use anyhow::{Context, Result};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use moraine_crds::{GROUP, StorageNode, StoragePool, VERSION};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::fmt::Debug;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The name under which the API server keeps what this program wrote.
+const MANAGER: &str = "moraine-operator";
+/// A write that takes longer is given up; what it was about is decided anew.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Writes for the leader.
+pub(crate) struct Writer {
+    pools: Api<StoragePool>,
+    nodes: Api<StorageNode>,
+    events: Recorder,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer that signs Events as `identity`.
+    pub(crate) fn new(client: &Client, identity: &str, metrics: Metrics) -> Self {
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            pools: Api::all(client.clone()),
+            nodes: Api::all(client.clone()),
+            events: Recorder::new(client.clone(), reporter),
+            metrics,
+        }
+    }
+
+    /// Writes, tells the world what came of it, and people what is new. An object that is gone is no
+    /// error: the watch will tell.
+    pub(crate) async fn write(&self, write: Write, world: &watch::Sender<World>) -> Result<()> {
+        match write {
+            Write::Pool { name, status, news } => {
+                let answer = self
+                    .apply("StoragePool", &self.pools, &name, &status)
+                    .await?;
+                if let Some(pool) = answer {
+                    world.send_modify(|world| world.pools.learn(pool));
+                    if let Some(news) = news {
+                        self.tell(&name, &news).await;
+                    }
+                }
+            }
+            Write::Node { name, condition } => {
+                tracing::info!(
+                    node = name,
+                    ready = condition.status,
+                    reason = condition.reason,
+                    "{}",
+                    condition.message
+                );
+                let status = json!({"conditions": [condition]});
+                let answer = self
+                    .apply("StorageNode", &self.nodes, &name, &status)
+                    .await?;
+                if let Some(node) = answer {
+                    world.send_modify(|world| world.storage_nodes.learn(node));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply<K>(
+        &self,
+        kind: &'static str,
+        api: &Api<K>,
+        name: &str,
+        status: &impl Serialize,
+    ) -> Result<Option<K>>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let object = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": kind,
+            "metadata": {"name": name},
+            "status": status,
+        });
+        // Each field has one writer, so whoever else has it in hand took it by mistake.
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(&object);
+        let answer =
+            tokio::time::timeout(WRITE_LIMIT, api.patch_status(name, &params, &patch)).await;
+        let (result, answer) = match answer {
+            Ok(Ok(object)) => ("ok", Ok(Some(object))),
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => ("gone", Ok(None)),
+            Ok(Err(error)) => ("failed", Err(error.into())),
+            Err(_) => ("failed", Err(anyhow::anyhow!("no answer in time"))),
+        };
+        let labels = WriteLabels { kind, result };
+        self.metrics.writes.get_or_create(&labels).inc();
+        answer.with_context(|| format!("writing the status of {kind} {name}"))
+    }
+
+    /// To the log and as an Event, which is for convenience: one that is lost isn't tried again.
+    async fn tell(&self, pool: &str, news: &News) {
+        let News {
+            good, reason, note, ..
+        } = news;
+        tracing::info!(pool, ready = good, reason, "{note}");
+        let event = Event {
+            type_: if *good {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            },
+            reason: reason.clone(),
+            // The most that the API server takes.
+            note: Some(note.chars().take(1000).collect()),
+            action: "Observe".to_owned(),
+            secondary: None,
+        };
+        let publish = self.events.publish(&event, &news.about);
+        let lost = match tokio::time::timeout(WRITE_LIMIT, publish).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(pool, reason, "the Event is lost: {lost}");
+    }
+}
