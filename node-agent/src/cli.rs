@@ -1,0 +1,141 @@
+//! The command line of `moraine-agent`; what differs between pods comes from the environment, as the
+//! chart gives it.
+
+use crate::devices::Host;
+use crate::run::{self, Options};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Moraine's node agent.
+#[derive(Debug, Parser)]
+#[command(name = "moraine-agent", version)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// The least severe lines that are logged: error, warn, info, debug or trace.
+    #[arg(long, env = "MORAINE_LOG_LEVEL", default_value = "info", global = true)]
+    log_level: LevelFilter,
+    /// How log lines look.
+    #[arg(
+        long,
+        env = "MORAINE_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        global = true
+    )]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stand for this node: register it, find its disks, report them
+    Run(RunArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// Name of this node in Kubernetes, and of its StorageNode.
+    #[arg(long, env = "NODE_NAME")]
+    node: String,
+    /// Namespace of the agents' Leases.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// Folder on the node for what has to outlive the pod. Only one agent at a time may have it.
+    #[arg(long, default_value = "/var/lib/moraine")]
+    data_dir: PathBuf,
+    /// Folder that holds the node's /dev. Without it no device is looked at.
+    #[arg(long)]
+    device_root: Option<PathBuf>,
+    /// The node's /sys.
+    #[arg(long, default_value = "/sys")]
+    sysfs: PathBuf,
+    /// The node's /proc, if the pod can see it, for what is mounted where.
+    #[arg(long, default_value = "/proc")]
+    procfs: PathBuf,
+    /// Port of /metrics.
+    #[arg(long, default_value_t = 9100)]
+    metrics_port: u16,
+    /// Port of /healthz and /readyz.
+    #[arg(long, default_value_t = 9101)]
+    health_port: u16,
+}
+
+/// Runs the program; the exit code says whether it ended as it should.
+pub fn main(args: Args) -> ExitCode {
+    log_to_stderr(args.log_level, args.log_format);
+    let Command::Run(args) = args.command;
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(level: LevelFilter, format: LogFormat) {
+    // The client complains of each attempt; what comes of them is logged once, by who makes them.
+    let client = if level > LevelFilter::INFO {
+        level
+    } else {
+        LevelFilter::OFF
+    };
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target("kube_client", client);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logger = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => logger.with(lines.with_ansi(false)).init(),
+        LogFormat::Json => logger.with(lines.json()).init(),
+    }
+}
+
+fn serve(args: RunArgs) -> Result<()> {
+    let RunArgs { sysfs, procfs, .. } = args;
+    let options = Options {
+        node: args.node,
+        namespace: args.namespace,
+        data_dir: args.data_dir,
+        host: args.device_root.map(|root| Host {
+            root,
+            sysfs,
+            procfs,
+        }),
+        metrics_port: args.metrics_port,
+        health_port: args.health_port,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let ended = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            tracing::info!("asked to stop");
+        };
+        Box::pin(run::agent(options, stop)).await
+    });
+    // A look at a disk that hangs must not keep the process.
+    runtime.shutdown_background();
+    ended
+}

@@ -1,0 +1,29 @@
+//! Moraine's node agent: stands for one node, finds its disks, and says what it found.
+//!
+//! ```text
+//!  watches (pools, own StorageNode) ─┐
+//!  labels of the own Node ───────────┼─> known ──> report (pure) ──> apply ──> StorageNode.status
+//!  devices, looked at read-only ─────┘
+//!  heartbeat ──────────────────────────────────────────────────────> Lease moraine-node-NAME
+//! ```
+//!
+//! It writes its own StorageNode and its own Lease, nothing else. When the API server is away it goes on
+//! with what it knows and catches up later.
+//!
+//! Not here yet: taking a disk. Nothing is ever opened for writing; a device that would be taken is
+//! reported as such.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod devices;
+
+mod apply;
+mod clock;
+mod data_dir;
+mod health;
+mod heartbeat;
+mod metrics;
+mod observe;
+mod report;
+mod run;
+mod scan;
