@@ -1,3 +1,5 @@
+//! A cache of watched objects as a value: events go in, and what is held is looked at. No API server.
+
 use super::*;
 use crate::StoragePool;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! What the agent says of its node, as values: observations in, status out.
+
 use super::*;
 use crate::observe::Looked;
 use kube::core::DeserializeGuard;

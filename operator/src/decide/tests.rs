@@ -1,3 +1,5 @@
+//! What the operator decides, as a table of worlds and the conditions they must give.
+
 use super::*;
 use crate::world::World;
 use k8s_openapi::api::coordination::v1::Lease;

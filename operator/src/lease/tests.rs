@@ -1,3 +1,5 @@
+//! Who leads, second by second: leases and clocks as values.
+
 use super::*;
 
 fn at(second: u64) -> Duration {

@@ -1,3 +1,5 @@
+//! When an agent counts as alive: its Lease as the operator saw it change, never the agent's own clock.
+
 use super::*;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};

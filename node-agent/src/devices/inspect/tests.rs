@@ -1,3 +1,5 @@
+//! Devices as sysfs and mountinfo tell of them, from folders that a test lays out. No real device is opened.
+
 use super::*;
 use crate::devices::{Family, Verdict, judge};
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! Signatures on images: bytes at their places always, and what real mkfs tools write where they are installed.
+
 use super::*;
 use std::process::Command;
 
