@@ -58,7 +58,7 @@ struct NodeArgs {
     )]
     kubelet_csi_socket: PathBuf,
     /// Socket in the folder that kubelet watches for drivers, as this process sees it.
-    #[arg(long, default_value = "/registration/block.csi.moraine.io-reg.sock")]
+    #[arg(long, default_value = "/registration/block.csi.moraine.io@reg.sock")]
     registration_socket: PathBuf,
     /// Port of /metrics.
     #[arg(long, default_value_t = 9100)]

@@ -10,7 +10,7 @@ use crate::node::{NodeName, NodeService};
 use crate::proto::csi::identity_server::IdentityServer;
 use crate::proto::csi::node_server::NodeServer;
 use crate::proto::pluginregistration::registration_server::RegistrationServer;
-use crate::registration::{RegistrationService, State};
+use crate::registration::{self, RegistrationService, State};
 use crate::socket::OwnedSocket;
 use anyhow::{Context, Result, bail};
 use std::future::Future;
@@ -59,6 +59,7 @@ pub async fn node(
     pages: Pages,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
+    registration::check_socket(&options.registration_socket)?;
     let (csi_file, csi) = OwnedSocket::bind(&options.csi_socket).await?;
     let csi_server = Server::builder()
         .add_service(IdentityServer::new(IdentityService))

@@ -34,7 +34,7 @@ async fn start(dir: &Path) -> Driver {
         node: "n1".parse().unwrap(),
         csi_socket: dir.join("csi.sock"),
         kubelet_csi_socket: "/var/lib/kubelet/plugins/block.csi.moraine.io/csi.sock".into(),
-        registration_socket: dir.join("reg.sock"),
+        registration_socket: dir.join("driver@reg.sock"),
     };
     let (stop, stopped) = oneshot::channel();
     let stopped = async move { drop(stopped.await) };
