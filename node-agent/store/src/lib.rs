@@ -6,8 +6,14 @@
 //! it writes.
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
 mod buffer;
+mod checksum;
 pub mod disk;
+pub mod format;
+pub mod free_list;
+mod sync;
 
 pub use buffer::Buffer;
+pub use checksum::{block_checksums, checksum};
 pub use disk::Disk;

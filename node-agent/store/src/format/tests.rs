@@ -1,0 +1,241 @@
+//! Every structure survives its bytes, and no bytes whatever make a decoder panic or lie.
+
+// Lengths in these tests are tiny.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_lossless,
+    clippy::cast_sign_loss
+)]
+
+use super::*;
+use moraine_model::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn volume() -> impl Strategy<Value = VolumeId> {
+    (1..u128::MAX).prop_map(|id| VolumeId::new(id).unwrap())
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    (1..u128::MAX, any::<u32>(), any::<u64>(), any::<u32>()).prop_map(
+        |(disk, segment, incarnation, shard)| Identity {
+            disk: DiskId::new(disk).unwrap(),
+            segment,
+            incarnation,
+            shard,
+        },
+    )
+}
+
+fn block_entry() -> impl Strategy<Value = Entry> {
+    let place = (volume(), 0..BUCKETS_MAX, 0..VOLUME_CHUNKS_MAX).prop_map(|(volume, b, c)| Place {
+        volume,
+        bucket: BucketId::new(b).unwrap(),
+        chunk: ChunkIndex::new(c).unwrap(),
+    });
+    let tag = (any::<(u32, u32, u64)>(), any::<(u64, u64)>()).prop_map(|(s, (cut, epoch))| Tag {
+        stamp: Stamp::new(s.0, s.1, s.2),
+        cut: Cut(cut),
+        epoch: Epoch(epoch),
+    });
+    let blocks = (0..CHUNK_BLOCKS - 8, vec(any::<u32>(), 1..8), 0..3);
+    (place, tag, blocks).prop_map(|(place, tag, (first, checksums, kind))| {
+        let range = BlockRange::new(first, checksums.len() as u16).unwrap();
+        let kind = match kind {
+            0 => BlockKind::Data {
+                position: 0,
+                checksums,
+            },
+            1 => BlockKind::Zero,
+            _ => BlockKind::Hole,
+        };
+        Entry::Blocks(BlockEntry {
+            lsn: 0,
+            place,
+            range,
+            tag,
+            kind,
+        })
+    })
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let record = (
+        vec(any::<u8>(), 1..=KEY_BYTES_MAX),
+        proptest::option::of(vec(any::<u8>(), 0..99)),
+    );
+    let record = record.prop_map(|(key, value)| {
+        let key = RecordKey::new(key).unwrap();
+        Entry::Record(RecordEntry { lsn: 0, key, value })
+    });
+    prop_oneof![4 => block_entry(), 1 => record]
+}
+
+fn superblock() -> Superblock {
+    Superblock {
+        cluster: ClusterId::new(7).unwrap(),
+        disk: DiskId::new(9).unwrap(),
+        layout: Layout::for_size(4 << 30, SEGMENT_BLOCKS, 2).unwrap(),
+        formatted_at_ms: 1_700_000_000_000,
+    }
+}
+
+#[test]
+fn the_superblock_has_its_fields_where_the_document_says() {
+    let block = superblock().encode();
+    assert_eq!(&block[..8], b"MORAINE!");
+    assert_eq!((block[8], block[16], block[32]), (1, 7, 9));
+    assert_eq!(block[48..52], SEGMENT_BLOCKS.to_le_bytes());
+    assert_eq!(block[52..56], 31_u32.to_le_bytes());
+    assert_eq!(block[56..60], 2_u32.to_le_bytes());
+    assert_eq!(block[64..72], 1_700_000_000_000_u64.to_le_bytes());
+    assert_eq!(Superblock::decode(&block), Ok(superblock()));
+}
+
+#[test]
+fn an_unknown_version_is_named_and_damage_is_not_taken_for_one() {
+    let mut block = superblock().encode();
+    block[8] = 2;
+    assert_eq!(
+        Superblock::decode(&block),
+        Err(FormatError::Checksum("superblock"))
+    );
+    let sum = crate::checksum::checksum_with_hole(&block, 12);
+    block[12..16].copy_from_slice(&sum.to_le_bytes());
+    let refused = Superblock::decode(&block);
+    assert_eq!(
+        refused,
+        Err(FormatError::Version {
+            what: "superblock",
+            version: 2
+        })
+    );
+    assert_eq!(
+        Superblock::decode(&[0; 4096]),
+        Err(FormatError::Magic("superblock"))
+    );
+}
+
+#[test]
+fn a_disk_too_small_for_its_shards_has_no_layout() {
+    assert_eq!(Layout::for_size(0, SEGMENT_BLOCKS, 1), None);
+    assert_eq!(Layout::for_size(1 << 30, SEGMENT_BLOCKS, 1), None);
+    assert_eq!(Layout::for_size(4 << 30, 0, 1), None);
+    assert_eq!(Layout::for_size(4 << 30, 96, 1), None);
+    assert_eq!(Layout::for_size(4 << 30, SEGMENT_BLOCKS, 0), None);
+    let layout = Layout::for_size(u64::MAX, SEGMENT_BLOCKS, 4).unwrap();
+    assert!(layout.size_bytes() <= 16 << 40);
+    let location = layout.location(17, 5);
+    assert_eq!(layout.split(location), (17, 5));
+}
+
+proptest! {
+    #[test]
+    fn heads_survive_their_bytes(
+        id in identity(), state in 0..4, sum: u32, sequence: u64, bitmap_lsn: u64
+    ) {
+        let state = [SegmentState::Free, SegmentState::Log, SegmentState::Scratch,
+            SegmentState::Closed][state as usize];
+        let head = Head {
+            disk: id.disk, segment: id.segment, state, incarnation: id.incarnation,
+            shard: id.shard, bitmap_checksum: sum, sequence, bitmap_lsn,
+        };
+        prop_assert_eq!(Head::decode(&head.encode()), Ok(head));
+    }
+
+    #[test]
+    fn batches_survive_their_bytes(
+        identity in identity(), mut entries in vec(entry(), 0..200), lsn: u64, durable_lsn: u64
+    ) {
+        let place = BatchPlace { identity, position: 40, lsn, durable_lsn };
+        let headers = header_blocks(&entries);
+        let bytes = encode_batch(place, &mut entries);
+        prop_assert_eq!(bytes.blocks() as u32, headers);
+        let mut seen = Vec::new();
+        let mut data = 40 + headers;
+        for (nth, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
+            let header = decode_header(block, SEGMENT_BLOCKS).unwrap();
+            prop_assert_eq!(header.identity, identity);
+            prop_assert_eq!((header.lsn, header.durable_lsn), (lsn, durable_lsn));
+            prop_assert_eq!((header.index as usize, header.headers as u32), (nth, headers));
+            prop_assert_eq!(header.position, 40 + nth as u32);
+            seen.extend(header.entries);
+        }
+        for entry in &seen {
+            if let Entry::Blocks(BlockEntry { kind: BlockKind::Data { position, .. }, .. }) = entry {
+                prop_assert_eq!(*position, data);
+            }
+            data += entry.data_blocks();
+        }
+        prop_assert_eq!(seen, entries);
+    }
+
+    #[test]
+    fn indexes_survive_their_bytes(identity in identity(), mut entries in vec(entry(), 0..99)) {
+        for entry in &mut entries {
+            if let Entry::Blocks(BlockEntry { kind: BlockKind::Data { position, .. }, .. }) = entry {
+                *position = 4;
+            }
+        }
+        sort_index(&mut entries);
+        let bytes = encode_index(&entries);
+        let footer = Footer {
+            identity, index_position: 100, index_bytes: bytes.len() as u32,
+            index_checksum: crate::checksum(&bytes), entries: entries.len() as u32,
+            lsn_min: 1, lsn_max: 9,
+        };
+        prop_assert_eq!(Footer::decode(&footer.encode(), SEGMENT_BLOCKS), Ok(footer));
+        prop_assert_eq!(decode_index(&footer, &bytes), Ok(entries));
+    }
+
+    #[test]
+    fn one_changed_byte_is_always_noticed(
+        identity in identity(), mut entries in vec(entry(), 0..20), at in 0..4096_usize, flip in 1..=255_u8
+    ) {
+        let place = BatchPlace { identity, position: 40, lsn: 1, durable_lsn: 0 };
+        let mut batch = encode_batch(place, &mut entries)[..BLOCK_BYTES].to_vec();
+        batch[at] ^= flip;
+        prop_assert!(decode_header(&batch, SEGMENT_BLOCKS).is_err());
+        let mut block = superblock().encode();
+        block[at] ^= flip;
+        prop_assert!(Superblock::decode(&block).is_err());
+    }
+
+    #[test]
+    fn changed_fields_under_a_right_checksum_never_panic(
+        identity in identity(), mut entries in vec(entry(), 0..20),
+        changes in vec((16..400_usize, any::<u8>()), 1..8)
+    ) {
+        let place = BatchPlace { identity, position: 40, lsn: 1, durable_lsn: 0 };
+        let footer = Footer {
+            identity, index_position: 100, index_bytes: 10, index_checksum: 0, entries: 9,
+            lsn_min: 1, lsn_max: 9,
+        };
+        let batch = encode_batch(place, &mut entries)[..BLOCK_BYTES].to_vec();
+        for mut block in [batch, superblock().encode(), footer.encode()] {
+            for &(at, byte) in &changes {
+                block[at] = byte;
+            }
+            let sum = crate::checksum::checksum_with_hole(&block, 12);
+            block[12..16].copy_from_slice(&sum.to_le_bytes());
+            if let Ok(header) = decode_header(&block, SEGMENT_BLOCKS) {
+                prop_assert!(header.batch_blocks() < SEGMENT_BLOCKS);
+            }
+            if let Ok(footer) = Footer::decode(&block, SEGMENT_BLOCKS) {
+                prop_assert!(footer.index_position as usize + footer.index_blocks() < 32_767);
+            }
+            let _ = Superblock::decode(&block);
+            let _ = Head::decode(&block);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_an_index_or_an_error(identity in identity(), bytes in vec(any::<u8>(), 0..500)) {
+        let footer = Footer {
+            identity, index_position: 100, index_bytes: bytes.len() as u32,
+            index_checksum: crate::checksum(&bytes), entries: 1, lsn_min: 1, lsn_max: 9,
+        };
+        drop(decode_index(&footer, &bytes));
+        drop(decode_index(&Footer { index_bytes: u32::MAX, ..footer }, &bytes));
+    }
+}

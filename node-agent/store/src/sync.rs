@@ -1,0 +1,6 @@
+//! The lock of the one thing that shards share, in a form that loom can take apart.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::Mutex;
+#[cfg(not(loom))]
+pub(crate) use std::sync::Mutex;
