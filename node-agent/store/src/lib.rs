@@ -12,6 +12,7 @@ mod checksum;
 pub mod disk;
 pub mod format;
 pub mod free_list;
+pub mod index;
 mod sync;
 
 pub use buffer::Buffer;

@@ -1,0 +1,134 @@
+//! The index in memory: which version of each block counts, and where it lies.
+//!
+//! It changes only by what is durable. It knows locations but not segments: what it no longer
+//! refers to is handed to the caller, who clears the bitmaps.
+
+pub mod chunk;
+pub mod layer;
+pub mod retention;
+#[cfg(test)]
+mod tests;
+
+use crate::format::Place;
+use chunk::Chunk;
+use layer::Piece;
+use moraine_model::{BlockRange, BucketId, Cut, VolumeId};
+use retention::Retention;
+use std::collections::BTreeMap;
+
+/// One volume's part in one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The bucket.
+    pub bucket: BucketId,
+}
+
+impl Place {
+    /// The share that the chunk belongs to.
+    pub fn share(&self) -> Share {
+        Share {
+            volume: self.volume,
+            bucket: self.bucket,
+        }
+    }
+}
+
+/// What the index holds of one share.
+#[derive(Debug, Clone, Default)]
+pub struct ShareIndex {
+    /// Its chunks by number.
+    pub chunks: BTreeMap<u32, Chunk>,
+    /// Who reads what.
+    pub retention: Retention,
+    /// Where blocks that it never wrote are read: the parent's volume and cut.
+    pub parent: Option<(VolumeId, Cut)>,
+}
+
+/// All shares of a shard.
+#[derive(Debug, Default)]
+pub struct Index {
+    shares: BTreeMap<Share, ShareIndex>,
+}
+
+impl Index {
+    /// A share, if the store knows it.
+    pub fn share(&self, share: Share) -> Option<&ShareIndex> {
+        self.shares.get(&share)
+    }
+
+    /// A share, made if need be.
+    pub fn share_mut(&mut self, share: Share) -> &mut ShareIndex {
+        self.shares.entry(share).or_default()
+    }
+
+    /// All shares.
+    pub fn shares(&self) -> impl Iterator<Item = (&Share, &ShareIndex)> {
+        self.shares.iter()
+    }
+
+    /// The chunk at a place.
+    pub fn chunk(&self, place: Place) -> Option<&Chunk> {
+        self.shares
+            .get(&place.share())?
+            .chunks
+            .get(&place.chunk.get())
+    }
+
+    /// The chunk at a place, to change; none is made.
+    pub fn chunk_mut(&mut self, place: Place) -> Option<&mut Chunk> {
+        self.shares
+            .get_mut(&place.share())?
+            .chunks
+            .get_mut(&place.chunk.get())
+    }
+
+    /// Puts a version in. `freed` gets what it covers and what nobody can read any more.
+    pub fn insert(
+        &mut self,
+        place: Place,
+        cut: Cut,
+        piece: Piece<'_>,
+        mut freed: impl FnMut(&Piece<'_>),
+    ) {
+        let share = self.shares.entry(place.share()).or_default();
+        let chunk = share.chunks.entry(place.chunk.get()).or_default();
+        chunk.insert(cut, piece, &mut freed);
+        chunk.collect(piece.range, &share.retention, freed);
+        if chunk.is_empty() {
+            share.chunks.remove(&place.chunk.get());
+        }
+    }
+
+    /// Looks through a whole share for versions that nobody can read any more.
+    pub fn collect(&mut self, share: Share, mut freed: impl FnMut(&Piece<'_>)) {
+        let Some(share) = self.shares.get_mut(&share) else {
+            return;
+        };
+        let ShareIndex {
+            chunks, retention, ..
+        } = share;
+        chunks.retain(|_, chunk| {
+            chunk.collect(BlockRange::WHOLE_CHUNK, retention, &mut freed);
+            !chunk.is_empty()
+        });
+    }
+
+    /// Forgets a share with all that is known of it.
+    pub fn drop_share(&mut self, share: Share, mut freed: impl FnMut(&Piece<'_>)) {
+        if let Some(mut share) = self.shares.remove(&share) {
+            for chunk in share.chunks.values_mut() {
+                chunk.clear(&mut freed);
+            }
+        }
+    }
+
+    /// Bytes of memory that the chunks take, without the trees around them.
+    pub fn memory_bytes(&self) -> usize {
+        let chunks = self.shares.values().flat_map(|share| share.chunks.values());
+        chunks
+            .map(|chunk| size_of::<Chunk>() + chunk.memory_bytes())
+            .sum()
+    }
+}

@@ -1,0 +1,408 @@
+//! One layer of one chunk in memory: which version each block has, in sorted runs.
+//!
+//! The budget is 16 bytes for a block that was written alone, so a run is 16 bytes: it packs block,
+//! length, kind and an index into the layer's short list of origins in one word; it keeps the
+//! checksum of a single block in itself, and those of longer runs in the layer's pool.
+
+use crate::format::Tag;
+use moraine_model::{BlockRange, CHUNK_BLOCKS, Cut, Epoch, Generation, Stamp};
+
+/// What a run of blocks is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceKind {
+    /// Data at a location.
+    Data,
+    /// Zeros; the location is that of the entry's segment.
+    Zero,
+    /// Nothing in this layer; the location is that of the entry's segment.
+    Hole,
+}
+
+/// Some blocks of one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// Which blocks.
+    pub range: BlockRange,
+    /// What they are.
+    pub kind: PieceKind,
+    /// Location of the first block of data, or of the segment that says zero or hole.
+    pub location: u32,
+    /// The write that made it.
+    pub stamp: Stamp,
+    /// The epoch under which it was written here.
+    pub epoch: Epoch,
+    /// The checksum of each block of data.
+    pub checksums: &'a [u32],
+}
+
+impl<'a> Piece<'a> {
+    /// The part of the piece within `range`.
+    pub fn within(self, range: BlockRange) -> Option<Piece<'a>> {
+        let common = self.range.intersection(range)?;
+        let skip = common.first() - self.range.first();
+        let (location, checksums) = if self.kind == PieceKind::Data {
+            let end = usize::from(skip + common.count());
+            (
+                self.location + u32::from(skip),
+                &self.checksums[usize::from(skip)..end],
+            )
+        } else {
+            (self.location, &[][..])
+        };
+        Some(Piece {
+            range: common,
+            location,
+            checksums,
+            ..self
+        })
+    }
+
+    /// Stamp, epoch and the given cut together.
+    pub fn tag(&self, cut: Cut) -> Tag {
+        Tag {
+            stamp: self.stamp,
+            cut,
+            epoch: self.epoch,
+        }
+    }
+}
+
+/// What many runs share: a stamp without the low half of its sequence, and the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    generation: Generation,
+    sequence_high: u32,
+    epoch: Epoch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    /// First block, length - 1 and origin with 10 bits each, kind with 2.
+    packed: u32,
+    sequence_low: u32,
+    location: u32,
+    /// The checksum of a single block, or where those of a longer run start in the pool.
+    sums: u32,
+}
+
+const FIELD_BITS: u32 = 10;
+const FIELD_MASK: u32 = (1 << FIELD_BITS) - 1;
+/// Origins that ten bits can name. A chunk has no more runs than blocks, so this is enough.
+const ORIGINS_MAX: usize = 1 << FIELD_BITS;
+
+impl Run {
+    fn new(range: BlockRange, origin: usize, kind: PieceKind) -> Self {
+        let kind = match kind {
+            PieceKind::Data => 0,
+            PieceKind::Zero => 1,
+            PieceKind::Hole => 2,
+        };
+        let origin = u32::try_from(origin).expect("origins are at most 1024");
+        let packed = u32::from(range.first())
+            | u32::from(range.count() - 1) << FIELD_BITS
+            | origin << (2 * FIELD_BITS)
+            | kind << (3 * FIELD_BITS);
+        Self {
+            packed,
+            sequence_low: 0,
+            location: 0,
+            sums: 0,
+        }
+    }
+
+    fn first(&self) -> u16 {
+        (self.packed & FIELD_MASK) as u16
+    }
+
+    fn count(&self) -> u16 {
+        (self.packed >> FIELD_BITS & FIELD_MASK) as u16 + 1
+    }
+
+    fn end(&self) -> u16 {
+        self.first() + self.count()
+    }
+
+    fn range(&self) -> BlockRange {
+        BlockRange::new(self.first(), self.count()).expect("runs are made from ranges")
+    }
+
+    fn origin(&self) -> usize {
+        (self.packed >> (2 * FIELD_BITS) & FIELD_MASK) as usize
+    }
+
+    fn kind(&self) -> PieceKind {
+        match self.packed >> (3 * FIELD_BITS) {
+            0 => PieceKind::Data,
+            1 => PieceKind::Zero,
+            _ => PieceKind::Hole,
+        }
+    }
+}
+
+/// The versions that one chunk has in one layer.
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    runs: Vec<Run>,
+    origins: Vec<Origin>,
+    pool: Vec<u32>,
+    /// How many checksums of the pool are in use.
+    pool_live: u32,
+}
+
+impl Layer {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The pieces that touch `range`, in order, cut to it.
+    pub fn pieces(&self, range: BlockRange) -> impl Iterator<Item = Piece<'_>> {
+        let start = self.runs.partition_point(|run| run.end() <= range.first());
+        let runs = self.runs[start..]
+            .iter()
+            .take_while(move |run| run.first() < range.end());
+        runs.filter_map(move |run| self.piece(run).within(range))
+    }
+
+    /// All pieces, in order.
+    pub fn all(&self) -> impl Iterator<Item = Piece<'_>> {
+        self.runs.iter().map(|run| self.piece(run))
+    }
+
+    fn piece<'a>(&'a self, run: &'a Run) -> Piece<'a> {
+        let origin = self.origins[run.origin()];
+        let checksums = match (run.kind(), run.count()) {
+            (PieceKind::Data, 1) => std::slice::from_ref(&run.sums),
+            (PieceKind::Data, count) => {
+                let start = run.sums as usize;
+                &self.pool[start..start + usize::from(count)]
+            }
+            _ => &[],
+        };
+        let sequence = u64::from(origin.sequence_high) << 32 | u64::from(run.sequence_low);
+        Piece {
+            range: run.range(),
+            kind: run.kind(),
+            location: run.location,
+            stamp: Stamp {
+                generation: origin.generation,
+                sequence,
+            },
+            epoch: origin.epoch,
+            checksums,
+        }
+    }
+
+    /// Puts a piece in, and hands what it covers to `displaced`.
+    pub fn insert(&mut self, piece: Piece<'_>, displaced: impl FnMut(&Piece<'_>)) {
+        // What is covered goes first: then fewer runs are left than the chunk has blocks, and the
+        // origins in use fit their ten bits with the new one.
+        let at = self.cut_out(piece.range, displaced);
+        let run = self.run_of(&piece);
+        self.make_room(1);
+        self.runs.insert(at, run);
+        self.tidy();
+    }
+
+    /// Takes all versions of `range` out, and hands them to `displaced`.
+    pub fn remove(&mut self, range: BlockRange, displaced: impl FnMut(&Piece<'_>)) {
+        self.cut_out(range, displaced);
+        self.tidy();
+    }
+
+    /// Takes `range` out and returns where in the runs it was.
+    fn cut_out(&mut self, range: BlockRange, mut displaced: impl FnMut(&Piece<'_>)) -> usize {
+        let start = self.runs.partition_point(|run| run.end() <= range.first());
+        let end = self.runs.partition_point(|run| run.first() < range.end());
+        if start >= end {
+            return start;
+        }
+        for piece in self.pieces(range) {
+            displaced(&piece);
+        }
+        for run in &self.runs[start..end] {
+            if run.kind() == PieceKind::Data && run.count() > 1 {
+                self.pool_live -= u32::from(run.count());
+            }
+        }
+        // At most two runs stick out: one to the left, one to the right.
+        let (left, right) = (self.runs[start], self.runs[end - 1]);
+        let left_count = range.first().saturating_sub(left.first());
+        let left = BlockRange::new(left.first(), left_count)
+            .ok()
+            .map(|rest| self.shortened(&left, rest));
+        let right = BlockRange::new(range.end(), right.end().saturating_sub(range.end()))
+            .ok()
+            .map(|rest| self.shortened(&right, rest));
+        self.make_room(usize::from(left.is_some()) + usize::from(right.is_some()));
+        self.runs.splice(start..end, left.into_iter().chain(right));
+        start + usize::from(left.is_some())
+    }
+
+    /// The rest of a run; its checksums stay where they are in the pool, unless one is left.
+    fn shortened(&mut self, run: &Run, rest: BlockRange) -> Run {
+        let skip = rest.first() - run.first();
+        let mut shorter = Run::new(rest, run.origin(), run.kind());
+        shorter.sequence_low = run.sequence_low;
+        shorter.location = run.location;
+        if run.kind() == PieceKind::Data {
+            shorter.location += u32::from(skip);
+            let start = run.sums + u32::from(skip);
+            if run.count() == 1 {
+                shorter.sums = run.sums;
+            } else if rest.count() == 1 {
+                shorter.sums = self.pool[start as usize];
+            } else {
+                shorter.sums = start;
+                self.pool_live += u32::from(rest.count());
+            }
+        }
+        shorter
+    }
+
+    fn run_of(&mut self, piece: &Piece<'_>) -> Run {
+        let origin = Origin {
+            generation: piece.stamp.generation,
+            sequence_high: half(piece.stamp.sequence >> 32),
+            epoch: piece.epoch,
+        };
+        let mut run = Run::new(piece.range, self.origin_index(origin), piece.kind);
+        run.sequence_low = half(piece.stamp.sequence & u64::from(u32::MAX));
+        run.location = piece.location;
+        match (piece.kind, piece.checksums) {
+            (PieceKind::Data, [sum]) => run.sums = *sum,
+            (PieceKind::Data, sums) => {
+                assert_eq!(
+                    sums.len(),
+                    usize::from(piece.range.count()),
+                    "a checksum for each block"
+                );
+                run.sums = u32::try_from(self.pool.len()).expect("the pool is tidied");
+                self.pool.reserve_exact(sums.len());
+                self.pool.extend_from_slice(sums);
+                self.pool_live += u32::from(piece.range.count());
+            }
+            _ => {}
+        }
+        run
+    }
+
+    fn origin_index(&mut self, origin: Origin) -> usize {
+        // The newest origin is nearly always the one.
+        if let Some(index) = self.origins.iter().rposition(|known| *known == origin) {
+            return index;
+        }
+        if self.origins.len() >= ORIGINS_MAX {
+            self.drop_unused_origins();
+        }
+        if self.origins.len() == self.origins.capacity() {
+            self.origins.reserve_exact(1 + self.origins.len() / 8);
+        }
+        self.origins.push(origin);
+        self.origins.len() - 1
+    }
+
+    fn drop_unused_origins(&mut self) {
+        let mut moved = vec![None; self.origins.len()];
+        let mut kept = Vec::new();
+        for run in &mut self.runs {
+            let old = run.origin();
+            let new = *moved[old].get_or_insert_with(|| {
+                kept.push(self.origins[old]);
+                kept.len() - 1
+            });
+            let new = u32::try_from(new).expect("origins are at most 1024");
+            run.packed = run.packed & !(FIELD_MASK << (2 * FIELD_BITS)) | new << (2 * FIELD_BITS);
+        }
+        self.origins = kept;
+    }
+
+    /// Grows in small steps: doubling would break the memory budget, and a chunk is short.
+    fn make_room(&mut self, added: usize) {
+        let most = usize::from(CHUNK_BLOCKS);
+        if self.runs.len() + added > self.runs.capacity() {
+            let step = added.max(self.runs.len() / 16);
+            let step = step.min(most.saturating_sub(self.runs.len())).max(added);
+            self.runs.reserve_exact(step);
+        }
+    }
+
+    /// Packs the pool when more than half of it is garbage.
+    fn tidy(&mut self) {
+        if self.pool.len() < 64 || self.pool_live as usize * 2 > self.pool.len() {
+            if self.pool_live == 0 {
+                self.pool = Vec::new();
+            }
+            return;
+        }
+        let mut pool = Vec::with_capacity(self.pool_live as usize);
+        for run in &mut self.runs {
+            if run.kind() == PieceKind::Data && run.count() > 1 {
+                let start = run.sums as usize;
+                run.sums = u32::try_from(pool.len()).expect("it only shrinks");
+                pool.extend_from_slice(&self.pool[start..start + usize::from(run.count())]);
+            }
+        }
+        self.pool = pool;
+    }
+
+    /// Moves those versions that are where `moving` says. Calls `moved` with each part that was.
+    pub fn relocate(&mut self, moving: &Relocation, mut moved: impl FnMut(BlockRange)) {
+        let Relocation {
+            range,
+            kind,
+            from,
+            to,
+            stamp,
+        } = *moving;
+        let at = |start: u32, block: u16| match kind {
+            PieceKind::Data => start + u32::from(block - range.first()),
+            PieceKind::Zero | PieceKind::Hole => start,
+        };
+        let hits: Vec<(BlockRange, Epoch, Vec<u32>)> = self
+            .pieces(range)
+            .filter(|piece| piece.kind == kind && piece.stamp == stamp)
+            .filter(|piece| piece.location == at(from, piece.range.first()))
+            .map(|piece| (piece.range, piece.epoch, piece.checksums.to_vec()))
+            .collect();
+        for (range, epoch, checksums) in hits {
+            let location = at(to, range.first());
+            let piece = Piece {
+                range,
+                kind,
+                location,
+                stamp,
+                epoch,
+                checksums: &checksums,
+            };
+            self.insert(piece, |_| {});
+            moved(range);
+        }
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.runs.capacity() * size_of::<Run>()
+            + self.origins.capacity() * size_of::<Origin>()
+            + self.pool.capacity() * size_of::<u32>()
+    }
+}
+
+fn half(value: u64) -> u32 {
+    u32::try_from(value).expect("half of a number has 32 bits")
+}
+
+/// What [`Layer::relocate`] moves: copies that compaction has made.
+#[derive(Debug, Clone, Copy)]
+pub struct Relocation {
+    /// Which blocks.
+    pub range: BlockRange,
+    /// What they must be.
+    pub kind: PieceKind,
+    /// Where the first block was (data), or the location of the old segment.
+    pub from: u32,
+    /// Where the first block is now (data), or the location of the new segment.
+    pub to: u32,
+    /// The write that they must be from.
+    pub stamp: Stamp,
+}
