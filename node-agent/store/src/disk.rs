@@ -16,7 +16,7 @@
 
 mod memory;
 
-pub use memory::{CrashFate, MemoryDisk};
+pub use memory::{CrashFate, MemoryDisk, MemoryQueue};
 
 use crate::Buffer;
 use std::fmt;

@@ -13,7 +13,7 @@ mod superblock;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{BatchHeader, BatchPlace, Identity, decode_header, encode_batch, header_blocks};
+pub use batch::{BatchHeader, BatchPlace, Identity, Packing, decode_header, encode_batch};
 pub use entry::{BlockEntry, BlockKind, Entry, Place, RecordEntry, RecordKey, Tag};
 pub use footer::{Footer, decode_index, encode_index, sort_index};
 pub use frame::VERSION;

@@ -42,17 +42,51 @@ pub struct ShareIndex {
     pub chunks: BTreeMap<u32, Chunk>,
     /// Who reads what.
     pub retention: Retention,
-    /// Where blocks that it never wrote are read: the parent's volume and cut.
-    pub parent: Option<(VolumeId, Cut)>,
 }
 
 /// All shares of a shard.
 #[derive(Debug, Default)]
 pub struct Index {
     shares: BTreeMap<Share, ShareIndex>,
+    /// Where the blocks that a clone never wrote are read: the parent's volume and cut.
+    parents: BTreeMap<Share, (VolumeId, Cut)>,
 }
 
 impl Index {
+    /// The volume and cut that a clone reads through to.
+    pub fn parent(&self, child: Share) -> Option<(VolumeId, Cut)> {
+        self.parents.get(&child).copied()
+    }
+
+    /// The clones that read through to a share.
+    pub fn children(&self, share: Share) -> impl Iterator<Item = Share> {
+        let of_bucket = self.parents.iter().filter(move |(child, (parent, _))| {
+            child.bucket == share.bucket && *parent == share.volume
+        });
+        of_bucket.map(|(child, _)| *child)
+    }
+
+    /// A clone begins to read through to a share.
+    pub fn add_reference(&mut self, share: Share, cut: Cut, child: VolumeId) {
+        self.share_mut(share).retention.add_reference(cut, child);
+        self.parents.insert(
+            Share {
+                volume: child,
+                ..share
+            },
+            (share.volume, cut),
+        );
+    }
+
+    /// A clone no longer does.
+    pub fn remove_reference(&mut self, share: Share, cut: Cut, child: VolumeId) {
+        self.share_mut(share).retention.remove_reference(cut, child);
+        self.parents.remove(&Share {
+            volume: child,
+            ..share
+        });
+    }
+
     /// A share, if the store knows it.
     pub fn share(&self, share: Share) -> Option<&ShareIndex> {
         self.shares.get(&share)

@@ -7,14 +7,28 @@
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
+mod blocking;
 mod buffer;
 mod checksum;
 pub mod disk;
+mod error;
 pub mod format;
 pub mod free_list;
 pub mod index;
+mod metrics;
+mod open;
+mod shard;
 mod sync;
 
 pub use buffer::Buffer;
 pub use checksum::{block_checksums, checksum};
 pub use disk::Disk;
+pub use error::{OpenError, StoreError};
+pub use format::{Place, Tag};
+pub use index::Share;
+pub use metrics::Metrics;
+pub use open::{FormatOptions, Opened, format, open, read_superblock};
+pub use shard::{
+    BadBlock, ChunkStamp, Content, Control, Done, Read, ReadAt, ReadPart, Reply, Request,
+    RequestId, Rule, ScrubReport, Shard, ShardOptions, Usage, Version, Write,
+};

@@ -11,7 +11,7 @@ const KIND: Kind = Kind {
     what: "batch header",
     magic: *b"MOR-BTCH",
 };
-const FIELDS_BYTES: usize = FRAME_BYTES + 64;
+const FIELDS_BYTES: usize = FRAME_BYTES + 72;
 /// Bytes of entries that one header block takes.
 const ROOM_BYTES: usize = BLOCK_BYTES - FIELDS_BYTES;
 
@@ -39,6 +39,8 @@ pub struct BatchHeader {
     pub lsn: u64,
     /// Every batch up to this one was durable when this one was submitted.
     pub durable_lsn: u64,
+    /// The first batch of the extent.
+    pub extent_lsn: u64,
     /// Which header block of the batch it is.
     pub index: u16,
     /// How many there are.
@@ -76,8 +78,43 @@ impl BatchHeader {
             .u32(self.data_blocks)
             .u16(narrow(entries.len()))
             .u16(narrow(self.entries.len()))
+            .u64(self.extent_lsn)
             .bytes(&entries);
         frame::close(block)
+    }
+}
+
+/// Counts the header blocks of a batch while entries are added to it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Packing {
+    full: u32,
+    bytes: usize,
+}
+
+impl Packing {
+    /// Adds an entry of so many bytes.
+    #[must_use]
+    pub fn with(self, entry_bytes: usize) -> Self {
+        assert!(
+            entry_bytes <= ROOM_BYTES,
+            "limits keep an entry within a header block"
+        );
+        if self.bytes + entry_bytes > ROOM_BYTES {
+            Self {
+                full: self.full + 1,
+                bytes: entry_bytes,
+            }
+        } else {
+            Self {
+                bytes: self.bytes + entry_bytes,
+                ..self
+            }
+        }
+    }
+
+    /// Header blocks so far.
+    pub fn header_blocks(self) -> u32 {
+        self.full + 1
     }
 }
 
@@ -112,6 +149,8 @@ pub struct BatchPlace {
     pub lsn: u64,
     /// Every batch up to this one is durable.
     pub durable_lsn: u64,
+    /// The first batch of the extent.
+    pub extent_lsn: u64,
 }
 
 /// Encodes the header blocks of a batch, and gives each entry its LSN and its data's position, in
@@ -141,6 +180,7 @@ pub fn encode_batch(place: BatchPlace, entries: &mut [Entry]) -> Buffer {
             position: place.position + u32::from(nth),
             lsn: place.lsn,
             durable_lsn: place.durable_lsn,
+            extent_lsn: place.extent_lsn,
             index: nth,
             headers: u16::try_from(headers).expect("a batch is bounded"),
             data_blocks: position - data_start,
@@ -149,11 +189,6 @@ pub fn encode_batch(place: BatchPlace, entries: &mut [Entry]) -> Buffer {
         block.copy_from_slice(&header.encode());
     }
     out
-}
-
-/// Header blocks that a batch of these entries takes.
-pub fn header_blocks(entries: &[Entry]) -> u32 {
-    u32::try_from(pack(entries).len()).expect("a batch is bounded")
 }
 
 /// Reads one header block. `segment_blocks` bounds what it may claim.
@@ -165,19 +200,24 @@ pub fn decode_header(block: &[u8], segment_blocks: u32) -> Result<BatchHeader, F
         let (lsn, durable_lsn, shard) = (reader.u64()?, reader.u64()?, reader.u32()?);
         let counts = (reader.u16()?, reader.u16()?, reader.u32()?);
         let sizes = (reader.u16()?, reader.u16()?);
+        let lsns = (lsn, durable_lsn, reader.u64()?);
         Some((
             disk,
             (segment, position, incarnation, shard),
-            (lsn, durable_lsn),
+            lsns,
             counts,
             sizes,
         ))
     };
-    let (disk, place, (lsn, durable_lsn), (index, headers, data_blocks), (bytes, count)) =
+    let (disk, place, lsns, (index, headers, data_blocks), (bytes, count)) =
         fields().ok_or(KIND.field("length"))?;
+    let (lsn, durable_lsn, extent_lsn) = lsns;
     let (segment, position, incarnation, shard) = place;
     let disk = DiskId::new(disk).map_err(|_| KIND.field("disk id"))?;
     let room = segment_blocks.saturating_sub(HEAD_BLOCKS + FOOTER_BLOCKS);
+    if lsn < extent_lsn || extent_lsn == 0 || durable_lsn >= lsn {
+        return Err(KIND.field("LSN"));
+    }
     if index >= headers || data_blocks > room || u32::from(headers) > room - data_blocks {
         return Err(KIND.field("counts"));
     }
@@ -201,6 +241,7 @@ pub fn decode_header(block: &[u8], segment_blocks: u32) -> Result<BatchHeader, F
         position,
         lsn,
         durable_lsn,
+        extent_lsn,
         index,
         headers,
         data_blocks,

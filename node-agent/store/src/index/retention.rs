@@ -85,6 +85,29 @@ impl Retention {
     }
 }
 
+impl Retention {
+    /// How many names read a version written with cut `from`, above which the next is of cut
+    /// `next`: the head, which is at cut `head_cut`, snapshots and clones.
+    pub fn readers(&self, from: Cut, next: Option<Cut>, head_cut: Cut) -> usize {
+        let head = usize::from(next.is_none() && self.head_is_read());
+        let children = match next {
+            Some(next) if from < next => self.references.range(from..next),
+            Some(_) => self.references.range(Cut(0)..Cut(0)),
+            None => self.references.range(from..),
+        };
+        let clones: usize = children.map(|(_, children)| children.len()).sum();
+        let head_cut = self.head_deleted_at.unwrap_or(head_cut);
+        let end = next.map_or(head_cut, |next| next.min(head_cut));
+        let deleted = if from < end {
+            self.deleted.range(from..end).count()
+        } else {
+            0
+        };
+        let cuts = usize::try_from(end.0.saturating_sub(from.0)).unwrap_or(usize::MAX);
+        head + clones + cuts.saturating_sub(deleted)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,403 @@
+//! The write path: requests wait, go out together in batches, and are answered in LSN order.
+//!
+//! A batch is one durable write. Several are in flight; a batch that completes early waits for
+//! those before it. Only then do index and bitmaps change and requests get their answers, so what
+//! they show is durable, and so is all that came before. A crash between any two of these steps
+//! leaves a prefix of the log, as far as anybody was told.
+
+mod apply;
+mod draft;
+
+use super::io::Task;
+use super::request::{Content, Request, RequestId, Write, note_key};
+use super::{Control, Shard};
+use crate::disk::{Disk, Operation};
+use crate::format::{
+    BatchPlace, Entry, FOOTER_BLOCKS, HEAD_BLOCKS, Identity, Packing, Place, RecordKey,
+    VALUE_BYTES_MAX, encode_batch,
+};
+use crate::free_list::Purpose;
+use crate::index::Share;
+use crate::{Buffer, StoreError, checksum};
+use moraine_model::{BLOCK_BYTES, BlockRange};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A request that waits for its batch.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Write(Write),
+    Note(RecordKey, Option<Vec<u8>>),
+    Control(Share, Control),
+}
+
+/// The extent that batches are appended to, or one whose last batches are under way.
+#[derive(Debug)]
+pub(super) struct OpenExtent {
+    pub(super) segment: u32,
+    /// The next block to write.
+    pub(super) position: u32,
+    /// The LSN of its first batch, once there is one.
+    first_lsn: Option<u64>,
+    /// Bytes that the index of all its entries will take, those in flight too.
+    pub(super) index_bytes: usize,
+    /// Its entries that are durable.
+    pub(super) entries: Vec<Entry>,
+    pub(super) batches_in_flight: usize,
+    /// Taken from the reserve for trims and deletes: no data goes in while space is short.
+    pub(super) reserved: bool,
+}
+
+impl OpenExtent {
+    pub(super) fn new(segment: u32, reserved: bool) -> Self {
+        Self {
+            segment,
+            position: HEAD_BLOCKS,
+            first_lsn: None,
+            index_bytes: 0,
+            entries: Vec::new(),
+            batches_in_flight: 0,
+            reserved,
+        }
+    }
+
+    /// Whether a batch of so many blocks and bytes of entries leaves room for index and footer.
+    fn has_room(&self, blocks: u32, entry_bytes: usize, segment_blocks: u32) -> bool {
+        let index = (self.index_bytes + entry_bytes).div_ceil(BLOCK_BYTES);
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.position + blocks + index + FOOTER_BLOCKS <= segment_blocks
+    }
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+struct Batch {
+    lsn: u64,
+    segment: u32,
+    entries: Vec<Entry>,
+    ids: Vec<RequestId>,
+    durable: bool,
+    /// It changes what is kept, so it goes alone.
+    control: bool,
+}
+
+/// A batch that is being put together.
+#[derive(Default)]
+struct Draft {
+    entries: Vec<Entry>,
+    data: Vec<Buffer>,
+    ids: Vec<RequestId>,
+    packing: Packing,
+    entry_bytes: usize,
+    data_blocks: u32,
+    control: bool,
+}
+
+impl Draft {
+    fn add(&mut self, id: RequestId, entries: Vec<Entry>, data: Vec<Buffer>) {
+        for entry in &entries {
+            self.packing = self.packing.with(entry.encoded_bytes());
+            self.entry_bytes += entry.encoded_bytes();
+            self.data_blocks += entry.data_blocks();
+        }
+        self.entries.extend(entries);
+        self.data.extend(data);
+        self.ids.push(id);
+    }
+
+    /// Sets the value of a record that the draft holds already.
+    fn set_record(&mut self, id: RequestId, key: &RecordKey, value: Option<&Vec<u8>>) -> bool {
+        let same = self.entries.iter_mut().find_map(|entry| match entry {
+            Entry::Record(record) if record.key == *key => Some(record),
+            _ => None,
+        });
+        let Some(record) = same else { return false };
+        // A record that grows would break the packing; it waits for the next batch.
+        if record.value.as_ref().map(Vec::len) != value.map(Vec::len) {
+            return false;
+        }
+        record.value = value.cloned();
+        self.ids.push(id);
+        true
+    }
+
+    fn holds_record(&self, key: &RecordKey) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| matches!(entry, Entry::Record(r) if r.key == *key))
+    }
+}
+
+/// What the draft makes of the request in front.
+enum Step {
+    /// It is in the draft, or answered.
+    Taken,
+    /// It waits, and so does all behind it.
+    Held,
+    /// It would fit an empty extent.
+    Full,
+}
+
+/// The log of a shard.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) open: Option<OpenExtent>,
+    /// Filled extents whose last batches are in flight, or that are about to be closed.
+    pub(super) filled: Vec<OpenExtent>,
+    /// An extent ready to be opened, and whether it is from the reserve.
+    pub(super) spare: Option<(u32, bool)>,
+    pub(super) preparing: bool,
+    waiting: VecDeque<(RequestId, Waiting)>,
+    in_flight: VecDeque<Batch>,
+    /// Blocks that batches in flight change.
+    busy: BTreeMap<Place, Vec<BlockRange>>,
+    next_lsn: u64,
+    pub(super) durable_lsn: u64,
+}
+
+impl Log {
+    pub(super) fn new(durable_lsn: u64) -> Self {
+        Self {
+            open: None,
+            filled: Vec::new(),
+            spare: None,
+            preparing: false,
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            busy: BTreeMap::new(),
+            next_lsn: durable_lsn + 1,
+            durable_lsn,
+        }
+    }
+
+    /// Forgets everything not yet answered.
+    pub(super) fn abandon(&mut self) -> Vec<RequestId> {
+        let flying = self.in_flight.drain(..).flat_map(|batch| batch.ids);
+        let mut ids: Vec<_> = flying.collect();
+        ids.extend(self.waiting.drain(..).map(|(id, _)| id));
+        self.busy.clear();
+        ids
+    }
+
+    /// Whether requests wait.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn is_busy(&self, place: Place, range: BlockRange) -> bool {
+        self.busy
+            .get(&place)
+            .is_some_and(|busy| busy.iter().any(|other| other.overlaps(range)))
+    }
+
+    fn mark_busy(&mut self, place: Place, range: BlockRange) {
+        self.busy.entry(place).or_default().push(range);
+    }
+
+    fn unmark_busy(&mut self, place: Place, range: BlockRange) {
+        if let Some(busy) = self.busy.get_mut(&place) {
+            if let Some(at) = busy.iter().position(|other| *other == range) {
+                busy.swap_remove(at);
+            }
+            if busy.is_empty() {
+                self.busy.remove(&place);
+            }
+        }
+    }
+}
+
+impl<D: Disk> Shard<D> {
+    /// Checks a change and lets it wait for a batch.
+    pub(super) fn enqueue(&mut self, id: RequestId, request: Request) -> Result<(), StoreError> {
+        if self.log.waiting.len() >= self.options.waiting_max {
+            return Err(StoreError::Malformed("more requests wait than are allowed"));
+        }
+        let waiting = match request {
+            Request::Write(write) => {
+                self.check_write(&write)?;
+                Waiting::Write(write)
+            }
+            Request::Note { key, value } => {
+                let key = note_key(&key).ok_or(StoreError::Malformed("length of a note's key"))?;
+                if value
+                    .as_ref()
+                    .is_some_and(|value| value.len() > VALUE_BYTES_MAX)
+                {
+                    return Err(StoreError::Malformed("length of a note"));
+                }
+                Waiting::Note(key, value)
+            }
+            Request::Control { share, control } => Waiting::Control(share, control),
+            Request::Read(_) => return Err(StoreError::Malformed("a read is not a change")),
+        };
+        self.log.waiting.push_back((id, waiting));
+        Ok(())
+    }
+
+    fn check_write(&self, write: &Write) -> Result<(), StoreError> {
+        if self.layout().shard_of(write.place.bucket) != self.segments.shard {
+            return Err(StoreError::Malformed("the bucket belongs to another shard"));
+        }
+        let Content::Data { data, checksums } = &write.content else {
+            return Ok(());
+        };
+        if data.len() != write.range.bytes() {
+            return Err(StoreError::Malformed("length of the data"));
+        }
+        if checksums.len() != usize::from(write.range.count()) {
+            return Err(StoreError::Malformed("number of checksums"));
+        }
+        if u32::from(write.range.count()) > self.write_blocks_max() {
+            return Err(StoreError::Malformed(
+                "the write is longer than this disk's segments allow",
+            ));
+        }
+        let mut blocks = write
+            .range
+            .blocks()
+            .zip(data.chunks(BLOCK_BYTES))
+            .zip(checksums);
+        match blocks.find(|((_, bytes), sum)| checksum(bytes) != **sum) {
+            Some(((block, _), _)) => Err(StoreError::Mismatch { block }),
+            None => Ok(()),
+        }
+    }
+
+    /// Blocks of the longest write: a whole chunk, but for trials with tiny segments.
+    pub fn write_blocks_max(&self) -> u32 {
+        (self.layout().segment_blocks / 4).min(u32::from(moraine_model::CHUNK_BLOCKS))
+    }
+
+    /// Sends out as many batches as may be in flight.
+    pub(super) fn start_batches(&mut self) {
+        while self.log.in_flight.len() < self.options.batches_max && self.log.has_waiting() {
+            if self.log.in_flight.back().is_some_and(|batch| batch.control) {
+                return;
+            }
+            let mut draft = Draft::default();
+            let step = self.fill(&mut draft);
+            if !draft.entries.is_empty() {
+                self.send(draft);
+            } else if !matches!(step, Step::Full) || !self.next_extent() {
+                return;
+            }
+        }
+        self.prepare_ahead();
+    }
+
+    /// Whether data may go into the open extent, or into the next.
+    fn data_may_go(&self) -> bool {
+        match (&self.log.open, self.log.spare) {
+            (Some(open), _) if open.reserved => self.free.len() > self.free.reserve(Purpose::Data),
+            _ => true,
+        }
+    }
+
+    /// Goes on to the next extent. False if it is not ready: then it is being prepared, or there is
+    /// no space and whoever needs it was told.
+    fn next_extent(&mut self) -> bool {
+        if let Some((segment, reserved)) = self.log.spare.take() {
+            if let Some(filled) = self.log.open.replace(OpenExtent::new(segment, reserved)) {
+                self.log.filled.push(filled);
+            }
+            return true;
+        }
+        if self.log.preparing || self.prepare(Purpose::Data) {
+            return false;
+        }
+        let data_first = self.log.waiting.front().is_some_and(|(_, waiting)| {
+            matches!(
+                waiting,
+                Waiting::Write(Write {
+                    content: Content::Data { .. },
+                    ..
+                })
+            )
+        });
+        if !data_first {
+            if self.prepare(Purpose::Metadata) || self.space_may_come() {
+                return false;
+            }
+        } else if self.space_may_come() {
+            return false;
+        }
+        if let Some((id, _)) = self.log.waiting.pop_front() {
+            self.metrics.no_space += 1;
+            self.reply(id, Err(StoreError::NoSpace));
+        }
+        true
+    }
+
+    /// Has the next extent ready before this one is full.
+    fn prepare_ahead(&mut self) {
+        let Some(open) = &self.log.open else { return };
+        let nearly_full = open.position > self.layout().segment_blocks / 4 * 3;
+        if nearly_full && self.log.spare.is_none() && !self.log.preparing {
+            self.prepare(Purpose::Data);
+        }
+    }
+
+    fn send(&mut self, mut draft: Draft) {
+        let lsn = self.log.next_lsn;
+        self.log.next_lsn += 1;
+        let open = self
+            .log
+            .open
+            .as_mut()
+            .expect("a draft is filled for an open extent");
+        let identity = Identity {
+            disk: self.segments.superblock.disk,
+            segment: open.segment,
+            incarnation: self.segments.expect_mut(open.segment).incarnation,
+            shard: self.segments.shard,
+        };
+        let durable_lsn = self.log.durable_lsn;
+        let extent_lsn = *open.first_lsn.get_or_insert(lsn);
+        let place = BatchPlace {
+            identity,
+            position: open.position,
+            lsn,
+            durable_lsn,
+            extent_lsn,
+        };
+        let headers = encode_batch(place, &mut draft.entries);
+        let blocks = draft.packing.header_blocks() + draft.data_blocks;
+        assert_eq!(
+            headers.blocks(),
+            draft.packing.header_blocks() as usize,
+            "packing disagrees"
+        );
+        let offset = self.segments.layout().offset(open.segment, open.position);
+        let segment = open.segment;
+        open.position += blocks;
+        open.index_bytes += draft.entry_bytes;
+        open.batches_in_flight += 1;
+        for entry in &draft.entries {
+            if let Entry::Blocks(entry) = entry {
+                self.log.mark_busy(entry.place, entry.range);
+            }
+        }
+        self.metrics.batches += 1;
+        self.metrics.batch_requests += draft.ids.len() as u64;
+        self.metrics.log_blocks += u64::from(blocks);
+        self.metrics.data_blocks += u64::from(draft.data_blocks);
+        let Draft {
+            entries,
+            data,
+            ids,
+            control,
+            ..
+        } = draft;
+        self.log.in_flight.push_back(Batch {
+            lsn,
+            segment,
+            entries,
+            ids,
+            durable: false,
+            control,
+        });
+        let mut buffers = vec![headers];
+        buffers.extend(data);
+        self.io
+            .submit(Task::Batch(lsn), Operation::Write { offset, buffers });
+    }
+}

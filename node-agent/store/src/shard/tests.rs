@@ -1,0 +1,9 @@
+//! A shard on a disk in memory, beside a slow obvious model.
+
+// Numbers in these tests are tiny.
+#![allow(clippy::cast_possible_truncation, clippy::cast_lossless)]
+
+mod basics;
+mod model;
+mod random;
+mod world;
