@@ -105,7 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Drain),
         2 => Just(Op::Compact),
         8 => read.prop_map(|(place, at)| Op::Read { place, at }),
-        3 => vec((0..4_u8, any::<u64>()), 8).prop_map(|fates| Op::Crash { fates }),
+        2 => vec((0..4_u8, any::<u64>()), 8).prop_map(|fates| Op::Crash { fates }),
     ]
 }
 
@@ -117,9 +117,10 @@ struct Driver {
 }
 
 impl Driver {
-    fn new() -> Self {
+    fn new(segments: u64) -> Self {
+        let world = World::new(segments, 512);
         Self {
-            world: World::new(24, 512),
+            world,
             sequence: 100,
             cuts: [0; VOLUMES as usize + 1],
         }
@@ -276,8 +277,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_does_what_the_model_does(ops in vec(op(), 1..250)) {
-        let mut driver = Driver::new();
+    fn the_store_does_what_the_model_does(segments in 9..24_u64, ops in vec(op(), 1..400)) {
+        let mut driver = Driver::new(segments);
         for op in ops {
             driver.run(op);
         }

@@ -66,9 +66,11 @@ pub(super) fn data(stamp: Stamp) -> Value {
 /// The bytes of a block of data with this number.
 pub(super) fn block_bytes(number: u64, block: u16) -> Vec<u8> {
     let seed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(block);
-    (0..BLOCK_BYTES as u64 / 8)
-        .flat_map(|nth| (seed ^ nth).to_le_bytes())
-        .collect()
+    let mut bytes = vec![0; BLOCK_BYTES];
+    for (nth, word) in (0_u64..).zip(bytes.chunks_exact_mut(8)) {
+        word.copy_from_slice(&(seed ^ nth).to_le_bytes());
+    }
+    bytes
 }
 
 pub(super) fn content(value: Value, range: BlockRange) -> Content {

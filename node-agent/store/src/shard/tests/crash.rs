@@ -1,0 +1,307 @@
+//! A crash at every boundary of a recorded run, also of the recovery after it, and failing writes.
+
+use super::model::Value;
+use super::world::*;
+use crate::disk::{Completion, CrashFate, Failure, FailureKind, Geometry, MemoryDisk, Operation};
+use crate::*;
+use moraine_model::*;
+
+/// A disk whose writes fail from some point on; the first that fails is torn.
+struct Limited {
+    disk: MemoryDisk,
+    writes_left: usize,
+    torn: bool,
+    failed: Vec<Completion>,
+}
+
+impl Limited {
+    fn new(disk: MemoryDisk, writes_left: usize) -> Self {
+        Self {
+            disk,
+            writes_left,
+            torn: false,
+            failed: Vec::new(),
+        }
+    }
+}
+
+impl Disk for Limited {
+    fn geometry(&self) -> Geometry {
+        self.disk.geometry()
+    }
+
+    fn submit(&mut self, tag: u64, operation: Operation) -> Result<(), Operation> {
+        let Operation::Write { offset, buffers } = &operation else {
+            return self.disk.submit(tag, operation);
+        };
+        if self.writes_left > 0 {
+            self.writes_left -= 1;
+            return self.disk.submit(tag, operation);
+        }
+        if !self.torn {
+            self.torn = true;
+            let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.to_vec()).collect();
+            self.disk.poke(*offset, &bytes[..bytes.len() / 1024 * 512]);
+        }
+        let outcome = Err(Failure {
+            kind: FailureKind::Io,
+            source: None,
+        });
+        self.failed.push(Completion {
+            tag,
+            operation,
+            outcome,
+        });
+        Ok(())
+    }
+
+    fn poll(&mut self, completions: &mut Vec<Completion>) {
+        completions.append(&mut self.failed);
+        self.disk.poll(completions);
+    }
+
+    fn wait(&mut self, completions: &mut Vec<Completion>) {
+        self.poll(completions);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.failed.len() + self.disk.in_flight()
+    }
+}
+
+/// A run with everything in it: overwrites, trims, a snapshot, its deletion, a clone, compaction.
+/// Ends early once `steps` operations of the disk have completed; true if it did not.
+fn run(world: &mut World, steps: usize) -> bool {
+    let mut left = steps;
+    let mut settle = |world: &mut World| {
+        world.poll();
+        while left > 0 && !(world.shard().is_idle() && world.pending.is_empty()) {
+            left -= 1;
+            world.now_ms += 1000;
+            // Not the oldest first: later writes overtake earlier ones.
+            world.step(left % 3);
+        }
+        left > 0
+    };
+    let share = place(1, 0).share();
+    let child = VolumeId::new(2).unwrap();
+    for round in 0..6_u64 {
+        let cut = round / 3;
+        for nth in 0..5_u64 {
+            let tag = tag(1 + round * 10 + nth, cut);
+            let value = if nth == 3 {
+                Value::Zero
+            } else {
+                data(tag.stamp)
+            };
+            let first = (nth * 9 + round) as u16;
+            world.write(place(1, (nth % 2) as u32), range(first, 14), tag, value);
+        }
+        world.submit(Pending::Note(vec![1], Some(vec![round as u8; 20])));
+        if round == 3 {
+            let control = Control::AddReference { cut: Cut(0), child };
+            world.submit(Pending::Control(share, control));
+        }
+        if !settle(world) {
+            return false;
+        }
+    }
+    let tag = tag(90, 0);
+    world.write(place(2, 0), range(0, 3), tag, data(tag.stamp));
+    world.submit(Pending::Control(
+        share,
+        Control::DeleteSnapshot { cut: Cut(0) },
+    ));
+    world.shard().request_compaction();
+    if !settle(world) {
+        return false;
+    }
+    world.submit(Pending::Control(place(2, 0).share(), Control::DropShare));
+    settle(world);
+    world.submit(Pending::Control(
+        share,
+        Control::RemoveReference { cut: Cut(0), child },
+    ));
+    settle(world);
+    world.shard().request_compaction();
+    settle(world)
+}
+
+fn torn(seed: usize) -> impl FnMut(&Operation) -> CrashFate {
+    let mut seed = seed as u64 | 1;
+    move |operation| {
+        seed = seed
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        let bits = seed >> 20;
+        let sectors = operation.size_bytes() / 512;
+        CrashFate::Sectors(
+            (0..sectors)
+                .map(|nth| bits >> (nth % 40) & 1 == 1)
+                .collect(),
+        )
+    }
+}
+
+#[test]
+fn a_crash_at_any_boundary_loses_nothing_and_shows_nothing_else() {
+    let mut steps = 0;
+    let mut compactions = 0;
+    loop {
+        let mut finished = false;
+        for fate in 0..3 {
+            let mut world = World::new(9, 512);
+            finished = run(&mut world, steps);
+            compactions += world.shard().metrics().compactions;
+            match fate {
+                0 => world.crash(|_| CrashFate::Lost),
+                1 => world.crash(|_| CrashFate::Whole),
+                _ => world.crash(torn(steps)),
+            }
+            world.check_all(2, 2, 2);
+        }
+        if finished {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 100, "the run has only {steps} steps");
+    assert!(compactions > 0, "the run has no compaction in it");
+}
+
+#[test]
+fn a_crash_of_the_recovery_is_recovered_from() {
+    for steps in (0..200).step_by(3) {
+        for writes in 0..8 {
+            let mut world = World::new(9, 512);
+            run(&mut world, steps);
+            world.queue.crash(torn(steps));
+            world.shard = None;
+            let mut limited = Limited::new(world.disk.another(), writes);
+            let opened = open(&mut limited, cluster()).unwrap();
+            let options = ShardOptions::default();
+            let failed = Shard::recover(limited, &opened, 0, options).is_err();
+            world.crash(|_| CrashFate::Lost);
+            world.check_all(2, 2, 2);
+            if !failed {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_write_stops_the_shard_and_opening_again_finds_what_was_answered() {
+    for writes in 0..11 {
+        let mut world = World::new(16, 512);
+        world.shard = None;
+        let mut limited = Limited::new(world.disk.another(), writes);
+        let opened = open(&mut limited, cluster()).unwrap();
+        let options = ShardOptions::default();
+        let mut shard = Shard::recover(limited, &opened, 0, options).unwrap();
+        let mut answered = Vec::new();
+        for nth in 0..7_u16 {
+            let tag = tag(u64::from(nth) + 1, 0);
+            let range = range(nth * 4, 4);
+            let content = content(data(tag.stamp), range);
+            let rule = Rule::Write { listed: Epoch(0) };
+            let write = Write {
+                place: place(1, 0),
+                range,
+                tag,
+                rule,
+                content,
+            };
+            shard.submit(Request::Write(write));
+            for _ in 0..4 {
+                shard.poll(0);
+            }
+            let reply = shard.next_reply().expect("each request is answered");
+            match reply.outcome {
+                Ok(_) => answered.push(range),
+                Err(StoreError::Stopped) => assert!(shard.is_stopped()),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(
+            answered.len(),
+            writes.saturating_sub(2).min(7),
+            "two writes make a head"
+        );
+        drop(shard);
+        world.open();
+        for range in answered {
+            let found = world
+                .shard()
+                .index
+                .chunk(place(1, 0))
+                .map(|chunk| chunk.find(range, None).missing.is_empty());
+            assert_eq!(found, Some(true), "{range:?} was answered and is gone");
+        }
+    }
+}
+
+/// One acknowledged batch after another, then a flip of one byte somewhere in the open extent:
+/// opening or reading may fail, but what is read is right, and nothing is silently gone but the
+/// very last batch, which can't be told from one that was torn.
+#[test]
+fn a_flipped_byte_in_an_open_extent_is_an_error_or_harmless() {
+    let mut refused = 0;
+    let mut corrupt = 0;
+    for at in 0..30 {
+        let mut world = World::new(16, 512);
+        for nth in 0..5_u16 {
+            let tag = tag(u64::from(nth) + 1, 0);
+            world.write(place(1, 0), range(nth * 4, 2), tag, data(tag.stamp));
+            world.drain();
+        }
+        let segment = world.shard().log.open.as_ref().unwrap().segment;
+        let first = world.shard().layout().offset(segment, format::HEAD_BLOCKS);
+        world.shard = None;
+        let mut byte = [0];
+        let offset = first + at * 2048 + 40;
+        world.disk.peek(offset, &mut byte);
+        world.disk.poke(offset, &[byte[0] ^ 0x10]);
+
+        let mut handle = world.disk.another();
+        let opened = open(&mut handle, cluster()).unwrap();
+        let mut shard = match Shard::recover(handle, &opened, 0, ShardOptions::default()) {
+            Ok(shard) => shard,
+            Err(OpenError::Damaged { .. }) => {
+                refused += 1;
+                continue;
+            }
+            Err(other) => panic!("{other}"),
+        };
+        for nth in 0..4_u16 {
+            let read = Read {
+                place: place(1, 0),
+                range: range(nth * 4, 2),
+                at: ReadAt::Head,
+            };
+            shard.submit(Request::Read(read));
+            shard.poll(0);
+            shard.poll(0);
+            match shard
+                .next_reply()
+                .expect("each request is answered")
+                .outcome
+            {
+                Ok(Done::Read(parts)) => {
+                    let part = parts
+                        .first()
+                        .unwrap_or_else(|| panic!("write {nth} is gone"));
+                    let data = part.data.as_ref().expect("it was data");
+                    let number = u64::from(nth + 1) << 8 | 1;
+                    assert_eq!(data[..BLOCK_BYTES], block_bytes(number, nth * 4));
+                }
+                Err(StoreError::Corrupt { .. }) => corrupt += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(
+        refused > 0 && corrupt > 0,
+        "{refused} refused, {corrupt} corrupt"
+    );
+}
