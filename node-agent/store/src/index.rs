@@ -78,13 +78,16 @@ impl Index {
         );
     }
 
-    /// A clone no longer does.
+    /// A clone no longer does. It may read through another one since.
     pub fn remove_reference(&mut self, share: Share, cut: Cut, child: VolumeId) {
         self.share_mut(share).retention.remove_reference(cut, child);
-        self.parents.remove(&Share {
+        let child = Share {
             volume: child,
             ..share
-        });
+        };
+        if self.parent(child) == Some((share.volume, cut)) {
+            self.parents.remove(&child);
+        }
     }
 
     /// A share, if the store knows it.

@@ -129,6 +129,33 @@ fn a_clone_reads_through_and_keeps_its_parents_cut() {
     assert_eq!(world.shard().share_bytes(parent), 4 * 4096);
 }
 
+/// Found by the random test: the tombstone of the first reference took the second one away.
+#[test]
+fn a_clone_that_changed_its_parent_has_the_new_one_after_a_crash() {
+    let mut world = World::new(16, 4096);
+    let child = VolumeId::new(4).unwrap();
+    let cut = Cut(0);
+    world.write(place(1, 0), range(0, 1), tag(1, 0), data(tag(1, 0)));
+    let (first, second) = (place(2, 0).share(), place(1, 0).share());
+    world.submit(Pending::Control(
+        first,
+        Control::AddReference { cut, child },
+    ));
+    world.drain();
+    world.submit(Pending::Control(
+        first,
+        Control::RemoveReference { cut, child },
+    ));
+    world.submit(Pending::Control(
+        second,
+        Control::AddReference { cut, child },
+    ));
+    world.drain();
+    world.check_all(4, 1, 1);
+    world.crash(|_| CrashFate::Lost);
+    world.check_all(4, 1, 1);
+}
+
 #[test]
 fn a_damaged_block_is_an_error_and_never_data() {
     let mut world = World::new(16, 4096);
