@@ -57,6 +57,7 @@ pub(crate) fn read_many<D: Disk>(
     let depth = disk.geometry().queue_depth.clamp(1, 64);
     let mut starts = starts.enumerate();
     let mut completions = Vec::new();
+    let doing = "reading the disk";
     let mut failed = None;
     loop {
         while failed.is_none() && disk.in_flight() < depth {
@@ -69,34 +70,39 @@ pub(crate) fn read_many<D: Disk>(
                 .submit(nth as u64, Operation::Read { offset, buffer })
                 .is_err()
             {
-                failed = Some(Failure {
+                let source = Failure {
                     kind: FailureKind::Io,
                     source: None,
-                });
+                };
+                failed = Some(OpenError::Io { doing, source });
             }
         }
+        // Also after a failure: a completion left behind would be taken for that of a later read.
         if disk.in_flight() == 0 {
-            break;
+            return failed.map_or(Ok(()), Err);
         }
         disk.wait(&mut completions);
         for completion in completions.drain(..) {
             let nth = usize::try_from(completion.tag).unwrap_or(usize::MAX);
             match (completion.outcome, completion.operation) {
                 (Ok(()), Operation::Read { buffer, .. }) if failed.is_none() => {
-                    each(nth, &buffer)?;
+                    failed = each(nth, &buffer).err();
                     disk.recycle(buffer);
                 }
-                (Err(failure), _) => failed = Some(failure),
+                (Err(source), _) => failed = Some(OpenError::Io { doing, source }),
                 _ => {}
             }
         }
     }
-    failed.map_or(Ok(()), |source| {
-        Err(OpenError::Io {
-            doing: "reading the disk",
-            source,
-        })
-    })
+}
+
+/// Waits until nothing is in flight, whatever becomes of it.
+pub(crate) fn drain<D: Disk>(disk: &mut D) {
+    let mut completions = Vec::new();
+    while disk.in_flight() > 0 {
+        disk.wait(&mut completions);
+        completions.clear();
+    }
 }
 
 /// Writes some blocks durably.

@@ -107,6 +107,9 @@ pub enum StoreError {
         /// The block.
         block: u16,
     },
+    /// Too many requests wait; ask again when some were answered.
+    #[error("too many requests wait for the disk; ask again later")]
+    Busy,
     /// The request breaks a limit; it is the caller's bug.
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),

@@ -215,14 +215,53 @@ pub fn open<D: Disk>(disk: &mut D, cluster: ClusterId) -> Result<Opened, OpenErr
             needed_bytes: layout.size_bytes(),
         });
     }
+    let numbers: Vec<u32> = (0..layout.segments).collect();
+    let (free, segments) = read_heads(disk, &superblock, &numbers)?;
+    let free = Arc::new(FreeList::new(layout.shards, free));
+    Ok(Opened {
+        superblock,
+        free,
+        segments,
+    })
+}
+
+/// Opens again those segments that a stopped shard had, while other shards go on: what of them is
+/// free now goes to the free list.
+pub(crate) fn reopen<D: Disk>(
+    disk: &mut D,
+    superblock: Superblock,
+    free: Arc<FreeList>,
+    numbers: &[u32],
+) -> Result<Opened, OpenError> {
+    let (freed, segments) = read_heads(disk, &superblock, numbers)?;
+    for segment in freed {
+        free.give(segment);
+    }
+    Ok(Opened {
+        superblock,
+        free,
+        segments,
+    })
+}
+
+/// The heads of some segments: those free, and those in use.
+fn read_heads<D: Disk>(
+    disk: &mut D,
+    superblock: &Superblock,
+    numbers: &[u32],
+) -> Result<(Vec<FreeSegment>, Vec<OpenedSegment>), OpenError> {
     let (mut free, mut segments) = (Vec::new(), Vec::new());
-    let starts = (0..layout.segments).map(|segment| layout.first_block(segment));
+    let starts = numbers
+        .iter()
+        .map(|&number| superblock.layout.first_block(number));
     blocking::read_many(disk, starts, HEAD_BLOCKS as usize, |nth, buffer| {
-        let segment = u32::try_from(nth).unwrap_or(u32::MAX);
-        let opened = newest_head(&superblock, segment, buffer)?;
+        let Some(&number) = numbers.get(nth) else {
+            return Ok(());
+        };
+        let opened = newest_head(superblock, number, buffer)?;
         if opened.head.state == SegmentState::Free {
             free.push(FreeSegment {
-                number: segment,
+                number,
                 incarnation: opened.head.incarnation,
                 head_sequence: opened.head.sequence,
             });
@@ -232,12 +271,7 @@ pub fn open<D: Disk>(disk: &mut D, cluster: ClusterId) -> Result<Opened, OpenErr
         Ok(())
     })?;
     segments.sort_by_key(|segment| segment.head.segment);
-    let free = Arc::new(FreeList::new(layout.shards, free));
-    Ok(Opened {
-        superblock,
-        free,
-        segments,
-    })
+    Ok((free, segments))
 }
 
 /// The newest valid copy of a head.

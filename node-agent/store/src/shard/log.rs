@@ -209,7 +209,7 @@ impl<D: Disk> Shard<D> {
     /// Checks a change and lets it wait for a batch.
     pub(super) fn enqueue(&mut self, id: RequestId, request: Request) -> Result<(), StoreError> {
         if self.log.waiting.len() >= self.options.waiting_max {
-            return Err(StoreError::Malformed("more requests wait than are allowed"));
+            return Err(StoreError::Busy);
         }
         let waiting = match request {
             Request::Write(write) => {

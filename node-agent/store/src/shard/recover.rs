@@ -88,6 +88,23 @@ impl<D: Disk> Shard<D> {
         Self::assemble(disk, opened, segments, found, options)
     }
 
+    /// Recovers a stopped shard from its disk, while the other shards go on. What it had not
+    /// answered is there wholly or not at all.
+    pub fn reopen(self) -> Result<Self, OpenError> {
+        let Self {
+            io,
+            options,
+            free,
+            segments,
+            ..
+        } = self;
+        let numbers: Vec<u32> = segments.iter().map(|(number, _)| number).collect();
+        let mut disk = io.into_disk();
+        blocking::drain(&mut disk);
+        let opened = crate::open::reopen(&mut disk, segments.superblock, free, &numbers)?;
+        Self::recover(disk, &opened, segments.shard, options)
+    }
+
     fn assemble(
         disk: D,
         opened: &Opened,
