@@ -192,6 +192,85 @@ fn a_damaged_block_is_an_error_and_never_data() {
 }
 
 #[test]
+fn a_read_under_way_keeps_its_segment() {
+    let mut world = World::new(9, 4096);
+    world.write(place(1, 0), range(0, 4), tag(1, 0), data(tag(1, 0)));
+    world.drain();
+    let read = Read {
+        place: place(1, 0),
+        range: range(0, 4),
+        at: ReadAt::Head,
+    };
+    let id = world.shard().submit(Request::Read(read));
+    assert_eq!(world.queue.pending(), 1);
+    for round in 0..60 {
+        let tag = tag(2 + round, 0);
+        let request = Request::Write(Write {
+            place: place(1, 0),
+            range: range(0, 16),
+            tag,
+            rule: Rule::Write { listed: Epoch(0) },
+            content: content(data(tag), range(0, 16)),
+        });
+        world.shard().submit(request);
+        // Everything but the read goes on.
+        for now_ms in 0..30 {
+            world.queue.complete(1);
+            world.shard().poll(now_ms);
+        }
+    }
+    assert!(
+        world.shard().metrics().freed_segments > 3,
+        "segments are used again"
+    );
+    world.queue.complete(0);
+    world.shard().poll(0);
+    let mut replies = std::iter::from_fn(|| world.shard().next_reply());
+    let reply = replies
+        .find(|reply| reply.id == id)
+        .expect("the read is answered");
+    let Ok(Done::Read(parts)) = reply.outcome else {
+        panic!("{:?}", reply.outcome)
+    };
+    let bytes = parts[0].data.as_ref().unwrap();
+    assert_eq!(
+        bytes[..4096],
+        block_bytes(1 << 8 | 1, 0),
+        "the data of when it began"
+    );
+}
+
+#[test]
+fn a_scrub_tells_each_bad_block_of_the_closed_extents() {
+    let mut world = World::new(16, 4096);
+    for nth in 0..8_u16 {
+        let tag = tag(u64::from(nth) + 1, 0);
+        world.write(place(1, 0), range(nth * 16, 16), tag, data(tag));
+        world.drain();
+    }
+    let chunk = world.shard().index.chunk(place(1, 0)).unwrap();
+    let location = chunk.find(range(5, 1), None).pieces[0].1.location;
+    world.disk.poke(u64::from(location) * 4096, &[0xff; 9]);
+    world.shard().start_scrub();
+    world.drain();
+    for _ in 0..100 {
+        world.now_ms += 100_000;
+        world.step(0);
+    }
+    let report = world.shard().scrub_report().clone();
+    assert!(report.finished && report.blocks >= 96, "{report:?}");
+    let bad = BadBlock {
+        place: place(1, 0),
+        block: 5,
+        location,
+    };
+    assert_eq!(
+        (report.bad, report.unreadable_segments),
+        (vec![bad], vec![])
+    );
+}
+
+#[test]
 fn usage_tells_what_is_shared() {
     let mut world = World::new(16, 4096);
     let share = place(1, 0).share();
