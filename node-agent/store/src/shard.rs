@@ -56,7 +56,7 @@ pub struct ShardOptions {
     pub batches_max: usize,
     /// Blocks of a batch, unless one write alone has more.
     pub batch_blocks_max: u32,
-    /// Requests that may wait for a batch; more are refused.
+    /// Changes that may wait for a batch, and reads under way; more are refused.
     pub waiting_max: usize,
     /// Bytes a second that compaction may copy while there is room.
     pub compaction_bytes_per_s: u64,

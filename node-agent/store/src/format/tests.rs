@@ -92,6 +92,104 @@ fn the_superblock_has_its_fields_where_the_document_says() {
     assert_eq!(Superblock::decode(&block), Ok(superblock()));
 }
 
+/// One entry of each kind.
+fn each_entry() -> Vec<Entry> {
+    let place = Place {
+        volume: VolumeId::new(0xabc).unwrap(),
+        bucket: BucketId::new(77).unwrap(),
+        chunk: ChunkIndex::new(1234).unwrap(),
+    };
+    let tag = Tag {
+        stamp: Stamp::new(2, 3, 1 << 40),
+        cut: Cut(6),
+        epoch: Epoch(8),
+    };
+    let range = BlockRange::new(100, 2).unwrap();
+    let blocks = |kind| {
+        Entry::Blocks(BlockEntry {
+            lsn: 0,
+            place,
+            range,
+            tag,
+            kind,
+        })
+    };
+    let key = RecordKey::new(vec![128, 1, 2]).unwrap();
+    let record = |value| {
+        Entry::Record(RecordEntry {
+            lsn: 0,
+            key: key.clone(),
+            value,
+        })
+    };
+    let checksums = vec![0x1111_2222, 0x3333_4444];
+    vec![
+        blocks(BlockKind::Data {
+            position: 0,
+            checksums,
+        }),
+        blocks(BlockKind::Zero),
+        blocks(BlockKind::Hole),
+        record(Some(vec![7; 10])),
+        record(None),
+    ]
+}
+
+/// The bytes of version 1, once and for all. A change here is a change of the format: it needs a
+/// new version, as `docs/format.md` says.
+#[test]
+fn version_1_has_these_bytes() {
+    let disk = DiskId::new(9).unwrap();
+    let identity = Identity {
+        disk,
+        segment: 3,
+        incarnation: 5,
+        shard: 1,
+    };
+    let batch = BatchPlace {
+        identity,
+        position: 40,
+        lsn: 90,
+        durable_lsn: 88,
+        extent_lsn: 80,
+    };
+    let mut entries = each_entry();
+    let batch = encode_batch(batch, &mut entries);
+    let head = Head {
+        disk,
+        segment: 3,
+        state: SegmentState::Closed,
+        incarnation: 5,
+        shard: 1,
+        bitmap_checksum: 0xdead_beef,
+        sequence: 11,
+        bitmap_lsn: 60,
+    };
+    sort_index(&mut entries);
+    let index = encode_index(&entries);
+    let footer = Footer {
+        identity,
+        index_position: 200,
+        index_bytes: index.len() as u32,
+        index_checksum: crate::checksum(&index),
+        entries: 5,
+        lsn_min: 80,
+        lsn_max: 90,
+    };
+    let (superblock, head, footer) = (superblock().encode(), head.encode(), footer.encode());
+    let sums = [&superblock, &head, &batch[..], &index, &footer].map(crate::checksum);
+    assert_eq!(
+        sums,
+        [
+            128_629_338,
+            869_323_760,
+            3_372_311_280,
+            212_640_322,
+            278_917_851
+        ]
+    );
+}
+
 #[test]
 fn an_unknown_version_is_named_and_damage_is_not_taken_for_one() {
     let mut block = superblock().encode();

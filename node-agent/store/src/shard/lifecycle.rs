@@ -152,8 +152,10 @@ impl<D: Disk> Shard<D> {
                 ..
             } = self.log.filled.remove(at);
             let steps = self.closing_steps(segment, position, &mut entries);
-            self.segments.expect_mut(segment).busy = true;
-            let bitmap = self.segments.expect_mut(segment).bitmap.encode();
+            let closing = self.segments.expect_mut(segment);
+            closing.busy = true;
+            closing.persisted_live = closing.bitmap.live();
+            let bitmap = closing.bitmap.encode();
             let lsn = self.log.durable_lsn;
             let heads = self
                 .segments
@@ -193,6 +195,32 @@ impl<D: Disk> Shard<D> {
             vec![Buffer::copy_of(&footer), Buffer::copy_of(&footer)],
         ));
         steps
+    }
+
+    /// Writes the bitmaps of closed extents that have changed, so that the next recovery skips what
+    /// is dead: for a clean stop, or once in a while. Only durable batches have cleared bits.
+    pub fn checkpoint(&mut self) {
+        if self.stopped {
+            return;
+        }
+        let changed: Vec<u32> = self
+            .segments
+            .iter()
+            .filter(|(_, s)| s.state == SegmentState::Closed && !s.busy)
+            .filter(|(_, s)| s.bitmap.live() < s.persisted_live)
+            .map(|(number, _)| number)
+            .collect();
+        for number in changed {
+            let segment = self.segments.expect_mut(number);
+            segment.busy = true;
+            segment.persisted_live = segment.bitmap.live();
+            let bitmap = segment.bitmap.encode();
+            let lsn = self.log.durable_lsn;
+            let heads = self
+                .segments
+                .head_writes(number, SegmentState::Closed, &bitmap, lsn);
+            self.start_chain(heads, Then::Closed { segment: number });
+        }
     }
 
     /// Begins to free closed segments that nothing refers to and nobody reads.

@@ -77,6 +77,9 @@ impl<D: Disk> Shard<D> {
         if self.layout().shard_of(read.place.bucket) != self.segments.shard {
             return Err(StoreError::Malformed("the bucket belongs to another shard"));
         }
+        if self.reads.len() >= self.options.waiting_max {
+            return Err(StoreError::Busy);
+        }
         let parts = self.resolve(read)?;
         let mut reading = Reading {
             place: read.place,

@@ -17,6 +17,8 @@ pub(crate) struct Segment {
     pub(crate) bitmap: Bitmap,
     /// Blocks of zeros and holes, and records, that live in its entries.
     pub(crate) metadata_live: u64,
+    /// How many blocks were live in the bitmap on the disk.
+    pub(crate) persisted_live: u32,
     /// Reads of it under way: it is not freed meanwhile.
     pub(crate) readers: u32,
     /// The least LSN of its entries, `u64::MAX` without any.
@@ -36,6 +38,7 @@ impl Segment {
             head_sequence,
             bitmap: Bitmap::default(),
             metadata_live: 0,
+            persisted_live: u32::MAX,
             readers: 0,
             lsn_min: u64::MAX,
             lsn_max: 0,

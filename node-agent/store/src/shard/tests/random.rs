@@ -59,6 +59,7 @@ enum Op {
     },
     Drain,
     Compact,
+    Checkpoint,
     Read {
         place: Place,
         at: Option<u64>,
@@ -104,6 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
         30 => vec(any::<usize>(), 1..6).prop_map(|picks| Op::Steps { picks }),
         4 => Just(Op::Drain),
         2 => Just(Op::Compact),
+        2 => Just(Op::Checkpoint),
         8 => read.prop_map(|(place, at)| Op::Read { place, at }),
         2 => vec((0..4_u8, any::<u64>()), 8).prop_map(|fates| Op::Crash { fates }),
     ]
@@ -175,6 +177,7 @@ impl Driver {
             Op::Steps { picks } => picks.into_iter().for_each(|pick| self.world.step(pick)),
             Op::Drain => self.world.drain(),
             Op::Compact => self.world.shard().request_compaction(),
+            Op::Checkpoint => self.world.shard().checkpoint(),
             Op::Read { place, at } => {
                 // Readers wait for writes in flight, as engines do.
                 self.world.drain();
