@@ -15,8 +15,10 @@
 //! A disk handle belongs to one thread. Shards of one disk have a handle each.
 
 mod memory;
+mod overlay;
 
 pub use memory::{CrashFate, MemoryDisk, MemoryQueue};
+pub use overlay::OverlayDisk;
 
 use crate::Buffer;
 use std::fmt;

@@ -350,3 +350,75 @@ fn a_foreign_blank_or_damaged_disk_is_refused_and_not_touched() {
         "{refused}"
     );
 }
+
+/// Runs one request to its end.
+fn ask(shard: &mut Shard<disk::MemoryDisk>, request: Request) -> Result<Done, StoreError> {
+    let id = shard.submit(request);
+    for now_ms in 0..100 {
+        shard.poll(now_ms);
+        if let Some(reply) = shard.next_reply() {
+            assert_eq!(reply.id, id);
+            return reply.outcome;
+        }
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn whole_chunks_go_through_full_sized_segments_and_come_back() {
+    let mut disk = disk::MemoryDisk::new(2 << 30, 4096);
+    format(
+        &mut disk,
+        &FormatOptions::new(cluster(), DiskId::new(2).unwrap()),
+    )
+    .unwrap();
+    let opened = open(&mut disk, cluster()).unwrap();
+    let options = ShardOptions::default();
+    let mut shard = Shard::recover(disk.another(), &opened, 0, options).unwrap();
+    let whole = BlockRange::WHOLE_CHUNK;
+    let rule = Rule::Write { listed: Epoch(0) };
+    // More than one segment's worth, so that an extent is closed.
+    let chunks = 40;
+    for chunk in 0..chunks {
+        let tag = tag(u64::from(chunk) + 1, 0);
+        let content = content(data(tag), whole);
+        let write = Write {
+            place: place(1, chunk),
+            range: whole,
+            tag,
+            rule,
+            content,
+        };
+        ask(&mut shard, Request::Write(write)).unwrap();
+    }
+    let check = |shard: &mut Shard<disk::MemoryDisk>| {
+        for chunk in 0..chunks {
+            let read = Read {
+                place: place(1, chunk),
+                range: whole,
+                at: ReadAt::Head,
+            };
+            let Ok(Done::Read(parts)) = ask(shard, Request::Read(read)) else {
+                panic!("no data")
+            };
+            let bytes = parts.iter().filter_map(|part| part.data.as_ref());
+            let bytes: Vec<u8> = bytes.flat_map(|data| data.to_vec()).collect();
+            assert_eq!(bytes.len(), whole.bytes());
+            let number = (u64::from(chunk) + 1) << 8 | 1;
+            for block in [0, 1, 511, 512, 1023] {
+                let at = usize::from(block) * BLOCK_BYTES;
+                assert_eq!(bytes[at..at + BLOCK_BYTES], block_bytes(number, block));
+            }
+        }
+    };
+    check(&mut shard);
+    let memory = shard.metrics().index_bytes;
+    assert!(
+        memory <= u64::from(chunks) * 1024 * 5,
+        "{memory} bytes for long runs"
+    );
+    drop(shard);
+    let opened = open(&mut disk, cluster()).unwrap();
+    let mut shard = Shard::recover(disk.another(), &opened, 0, options).unwrap();
+    check(&mut shard);
+}

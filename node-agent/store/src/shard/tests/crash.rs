@@ -327,6 +327,48 @@ fn a_stopped_shard_opens_again_while_its_neighbour_goes_on() {
     }
 }
 
+#[test]
+fn a_disk_is_read_offline_and_keeps_every_byte() {
+    let mut world = World::new(16, 512);
+    for nth in 0..9_u16 {
+        let tag = tag(u64::from(nth) + 1, 0);
+        world.write(place(1, 0), range(nth * 4, 4), tag, data(tag.stamp));
+    }
+    world.drain();
+    world.shard = None;
+    let bytes = |disk: &MemoryDisk| {
+        let mut bytes = vec![0; disk.geometry().size_bytes as usize];
+        disk.peek(0, &mut bytes);
+        bytes
+    };
+    let before = bytes(&world.disk);
+    let mut overlay = disk::OverlayDisk::new(world.disk.another());
+    let opened = open(&mut overlay, cluster()).unwrap();
+    let mut shard = Shard::recover(overlay, &opened, 0, ShardOptions::default()).unwrap();
+    shard.start_scrub();
+    let read = Read {
+        place: place(1, 0),
+        range: range(0, 36),
+        at: ReadAt::Head,
+    };
+    shard.submit(Request::Read(read));
+    for nth in 0..100 {
+        shard.poll(nth * 10_000);
+    }
+    let outcome = shard.next_reply().expect("the read is answered").outcome;
+    let Ok(Done::Read(parts)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let blocks: usize = parts
+        .iter()
+        .map(|part| usize::from(part.range.count()))
+        .sum();
+    assert_eq!((blocks, shard.versions(place(1, 0)).len()), (36, 9));
+    // The extent that was open is closed in the overlay, so the scrub reads it.
+    assert_eq!(shard.scrub_report().blocks, 36);
+    assert!(bytes(&world.disk) == before, "something was written");
+}
+
 /// One acknowledged batch after another, then a flip of one byte somewhere in the open extent:
 /// opening or reading may fail, but what is read is right, and nothing is silently gone but the
 /// very last batch, which can't be told from one that was torn.
