@@ -53,6 +53,22 @@ impl Retention {
             .is_some_and(|children| children.contains(&child))
     }
 
+    /// The snapshots that were deleted.
+    pub fn deleted(&self) -> impl Iterator<Item = Cut> {
+        self.deleted.iter().copied()
+    }
+
+    /// The clones, each with the cut that it reads at.
+    pub fn references(&self) -> impl Iterator<Item = (Cut, VolumeId)> {
+        let references = self.references.iter();
+        references.flat_map(|(cut, children)| children.iter().map(|child| (*cut, *child)))
+    }
+
+    /// The cut that the volume had when it was deleted, if it was.
+    pub fn head_deleted_at(&self) -> Option<Cut> {
+        self.head_deleted_at
+    }
+
     /// Whether the target `volume@cut` is kept: by its own name or by one that contains it.
     pub fn keeps(&self, cut: Cut) -> bool {
         self.references.contains_key(&cut) || self.is_snapshot(cut)

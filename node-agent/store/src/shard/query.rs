@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::index::Share;
 use crate::index::chunk::Chunk;
 use crate::index::layer::PieceKind;
+use crate::index::retention::Retention;
 use moraine_model::{BLOCK_BYTES, BlockRange, CHUNK_BLOCKS, ChunkIndex, Cut, Stamp};
 
 /// A chunk and the newest stamp of any of its versions.
@@ -92,6 +93,11 @@ impl<D: Disk> Shard<D> {
         let pieces = layers.flat_map(|(_, layer)| layer.all());
         let data = pieces.filter(|piece| piece.kind == PieceKind::Data);
         data.map(|piece| piece.range.bytes() as u64).sum()
+    }
+
+    /// What is kept of a share and who reads through to it: a copy of the share needs the same.
+    pub fn retention(&self, share: Share) -> Option<&Retention> {
+        self.index.share(share).map(|share| &share.retention)
     }
 
     /// The replica's notes whose key starts so.

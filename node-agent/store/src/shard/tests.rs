@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_lossless)]
 
 mod basics;
+mod chunks;
 mod crash;
 mod model;
 mod random;
