@@ -1,7 +1,8 @@
 //! A disk in memory, for tests, benchmarks and simulation.
 //!
-//! It allocates 1 MiB pages as they are written, so a large disk costs only what it holds. Handles
-//! made by [`MemoryDisk::another`] share the image, one for each shard. A [`MemoryQueue`] lets a
+//! It allocates 64 KiB pages as they are written, so a large disk costs only what it holds, and a
+//! copy of a disk ([`MemoryDisk::duplicate`]) only what either changes. Handles made by
+//! [`MemoryDisk::another`] share the image, one for each shard. A [`MemoryQueue`] lets a
 //! test hold operations back, complete them in any order, and decide at a crash what became of
 //! each. It injects no errors and no corruption: the faulty disk does.
 
@@ -10,7 +11,7 @@ use moraine_model::BLOCK_BYTES;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 64 << 10;
 const QUEUE_DEPTH: usize = 256;
 
 /// What a crash makes of a write that was in flight.
@@ -24,7 +25,8 @@ pub enum CrashFate {
     Sectors(Vec<bool>),
 }
 
-type Page = Mutex<Option<Box<[u8]>>>;
+/// Shared with duplicates until one of them writes to it.
+type Page = Mutex<Option<Arc<Vec<u8>>>>;
 
 #[derive(Debug)]
 struct Image {
@@ -75,7 +77,7 @@ impl Image {
     fn read(&self, offset: u64, out: &mut [u8]) {
         self.walk(offset, out.len(), |page, within, done, part| {
             let target = &mut out[done..done + part];
-            match lock(page).as_deref() {
+            match lock(page).as_ref() {
                 Some(bytes) => target.copy_from_slice(&bytes[within..within + part]),
                 None => target.fill(0),
             }
@@ -85,8 +87,8 @@ impl Image {
     fn write(&self, offset: u64, data: &[u8]) {
         self.walk(offset, data.len(), |page, within, done, part| {
             let mut page = lock(page);
-            let bytes = page.get_or_insert_with(|| vec![0; PAGE_BYTES].into_boxed_slice());
-            bytes[within..within + part].copy_from_slice(&data[done..done + part]);
+            let bytes = page.get_or_insert_with(|| Arc::new(vec![0; PAGE_BYTES]));
+            Arc::make_mut(bytes)[within..within + part].copy_from_slice(&data[done..done + part]);
         });
     }
 
@@ -170,7 +172,7 @@ impl MemoryDisk {
         }
     }
 
-    /// A disk of its own with the same content.
+    /// A disk of its own with the same content, which costs little until one of them is written.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         let pages = self
@@ -372,6 +374,17 @@ mod tests {
             );
         }
         assert_eq!(disk.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_duplicate_is_a_disk_of_its_own() {
+        let disk = MemoryDisk::new(1 << 20, 4096);
+        disk.poke(0, &[1, 1]);
+        let duplicate = disk.duplicate();
+        disk.poke(0, &[2]);
+        duplicate.poke(1, &[3]);
+        let seen = |disk| [byte_at(disk, 0), byte_at(disk, 1)];
+        assert_eq!((seen(&disk), seen(&duplicate)), ([2, 1], [1, 3]));
     }
 
     #[test]
