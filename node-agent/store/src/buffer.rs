@@ -11,7 +11,17 @@ use std::ops::{Deref, DerefMut};
 /// Aligned memory of a fixed length.
 pub struct Buffer {
     bytes: AVec<u8, ConstAlign<BLOCK_BYTES>>,
-    registration: Option<u16>,
+    registration: Option<Registration>,
+}
+
+/// Where a disk registered a buffer's memory with the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    /// Which pool did it; no two pools of a process have the same number, so no disk takes
+    /// another's slot for its own.
+    pub(crate) pool: u64,
+    /// The slot in that pool's table.
+    pub(crate) slot: u16,
 }
 
 impl Buffer {
@@ -37,16 +47,16 @@ impl Buffer {
         }
     }
 
-    /// The same memory, marked as slot `slot` of the buffers that its disk has registered with the
-    /// kernel. Only a disk calls this, for buffers of its own pool.
+    /// The same memory, marked as registered with the kernel. Only a disk's pool calls this, for
+    /// memory that it has just registered.
     #[must_use]
-    pub fn registered_as(mut self, slot: u16) -> Self {
-        self.registration = Some(slot);
+    pub(crate) fn registered_as(mut self, registration: Registration) -> Self {
+        self.registration = Some(registration);
         self
     }
 
-    /// The slot under which the disk registered this memory, if it did.
-    pub const fn registration(&self) -> Option<u16> {
+    /// Where its disk registered this memory, if it did.
+    pub const fn registration(&self) -> Option<Registration> {
         self.registration
     }
 

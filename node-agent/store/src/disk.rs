@@ -14,11 +14,27 @@
 //!
 //! A disk handle belongs to one thread. Shards of one disk have a handle each.
 
+mod faulty;
+mod limits;
 mod memory;
+mod open;
 mod overlay;
+mod pool;
+mod recording;
+mod threads;
+mod uring;
 
+pub use faulty::{Fault, FaultyDisk, Nth, Script};
 pub use memory::{CrashFate, MemoryDisk, MemoryQueue};
+pub use open::{
+    Allocation, Backend, Choice, Device, DeviceDisk, OpenError, OpenErrorKind, OpenOptions, Opened,
+    Why, create_file,
+};
 pub use overlay::OverlayDisk;
+pub use pool::PoolReport;
+pub use recording::{Crash, Crashes, Order, Recorder, RecordingDisk};
+pub use threads::ThreadDisk;
+pub use uring::UringDisk;
 
 use crate::Buffer;
 use std::fmt;
