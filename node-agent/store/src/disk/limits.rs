@@ -1,5 +1,5 @@
-//! What the disks of the kernel refuse before they ask it: operations outside the device, not
-//! aligned, or in more pieces than one system call takes.
+//! What every disk refuses before it does anything: operations outside it, not aligned, or in more
+//! pieces than one system call takes.
 
 use super::{Failure, FailureKind, Geometry, Operation};
 use std::io;
@@ -7,7 +7,7 @@ use std::io;
 /// Pieces of one vectored write; the kernel's own limit (`UIO_MAXIOV`).
 pub(super) const MAX_BUFFERS: usize = 1024;
 
-/// Whether the device may be asked for this operation at all.
+/// Whether the disk may be asked for this operation at all.
 pub(super) fn check(geometry: &Geometry, operation: &Operation) -> Result<(), Failure> {
     let offset = match operation {
         Operation::Read { offset, .. }

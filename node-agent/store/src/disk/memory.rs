@@ -6,7 +6,8 @@
 //! test hold operations back, complete them in any order, and decide at a crash what became of
 //! each. It injects no errors and no corruption: the faulty disk does.
 
-use super::{Completion, Disk, Failure, FailureKind, Geometry, Operation};
+use super::limits;
+use super::{Completion, Disk, Failure, Geometry, Operation};
 use moraine_model::BLOCK_BYTES;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,29 +93,16 @@ impl Image {
         });
     }
 
-    fn check(&self, operation: &Operation) -> Result<(), Failure> {
-        let unit = u64::from(self.logical_block_bytes);
-        let offset = match operation {
-            Operation::Read { offset, .. }
-            | Operation::Write { offset, .. }
-            | Operation::Discard { offset, .. } => *offset,
-            Operation::Sync => return Ok(()),
-        };
-        let size = operation.size_bytes();
-        let inside = offset
-            .checked_add(size)
-            .is_some_and(|end| end <= self.size_bytes);
-        if inside && offset.is_multiple_of(unit) && size.is_multiple_of(unit) {
-            return Ok(());
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size_bytes: self.size_bytes,
+            logical_block_bytes: self.logical_block_bytes,
+            queue_depth: QUEUE_DEPTH,
         }
-        Err(Failure {
-            kind: FailureKind::OutOfRange,
-            source: None,
-        })
     }
 
     fn run(&self, operation: &mut Operation) -> Result<(), Failure> {
-        self.check(operation)?;
+        limits::check(&self.geometry(), operation)?;
         match operation {
             Operation::Read { offset, buffer } => self.read(*offset, buffer),
             Operation::Write { offset, buffers } => {
@@ -265,11 +253,7 @@ impl Queue {
 
 impl Disk for MemoryDisk {
     fn geometry(&self) -> Geometry {
-        Geometry {
-            size_bytes: self.image.size_bytes,
-            logical_block_bytes: self.image.logical_block_bytes,
-            queue_depth: QUEUE_DEPTH,
-        }
+        self.image.geometry()
     }
 
     fn submit(&mut self, tag: u64, operation: Operation) -> Result<(), Operation> {
@@ -312,6 +296,7 @@ impl Disk for MemoryDisk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FailureKind;
     use super::*;
     use crate::Buffer;
 

@@ -14,6 +14,7 @@
 //! store) is durable; what has only started is lost, whole or torn, each on its own. Faults that no
 //! honest disk shows are the faulty disk's subject, which may lie on top of this one.
 
+use super::limits;
 use super::{Completion, CrashFate, Disk, Geometry, MemoryDisk, MemoryQueue, Operation};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -42,8 +43,6 @@ enum Event {
     Began(usize, Arc<Change>),
     /// Handed back; durable.
     Ended(usize),
-    /// Handed back as failed, with nothing done: it lay outside the disk.
-    Refused(usize),
 }
 
 #[derive(Debug)]
@@ -126,12 +125,7 @@ impl RecordingDisk {
                 .remove(&completion.tag)
                 .expect("the inner disk completes what it was given, once");
             completion.tag = tag;
-            if let Some(number) = change {
-                log.events.push(match completion.outcome {
-                    Ok(()) => Event::Ended(number),
-                    Err(_) => Event::Refused(number),
-                });
-            }
+            log.events.extend(change.map(Event::Ended));
         }
     }
 
@@ -152,7 +146,11 @@ impl Disk for RecordingDisk {
     }
 
     fn submit(&mut self, tag: u64, operation: Operation) -> Result<(), Operation> {
-        let change = Change::of(&operation);
+        // What the disk will refuse changes nothing; it never fails otherwise.
+        let change = match limits::check(&self.geometry(), &operation) {
+            Ok(()) => Change::of(&operation),
+            Err(_) => None,
+        };
         self.inner.submit(self.next_tag, operation)?;
         let number = change.map(|change| {
             let mut log = lock(&self.log);
@@ -347,10 +345,6 @@ impl Crashes {
                 if let Some(change) = self.in_flight.remove(&number) {
                     change.apply(&self.base, &CrashFate::Whole, &mut self.dice);
                 }
-                false
-            }
-            Event::Refused(number) => {
-                self.in_flight.remove(&number);
                 false
             }
         };

@@ -6,7 +6,7 @@ use moraine_store::disk::{Disk, FailureKind, Operation};
 use std::collections::{HashMap, HashSet};
 
 const BLOCKS: u64 = SIZE_BYTES / 4096;
-const OPERATIONS: u64 = 1500;
+const OPERATIONS: u64 = 800;
 
 pub(crate) fn what_was_written_is_read_back(rig: &mut Rig) {
     let disk = rig.disk();
@@ -66,6 +66,15 @@ pub(crate) fn an_operation_that_does_not_fit_fails_and_comes_back(rig: &mut Rig)
         read(disk, SIZE_BYTES - 4096, 1) == [0; 4096],
         "nothing was written"
     );
+}
+
+pub(crate) fn more_pieces_than_a_system_call_takes_are_refused(rig: &mut Rig) {
+    let disk = rig.disk();
+    for (pieces, fits) in [(1024, true), (1025, false)] {
+        let buffers = (0..pieces).map(|_| Buffer::zeroed(1)).collect();
+        let completion = run(disk, Operation::Write { offset: 0, buffers });
+        assert_eq!(completion.outcome.is_ok(), fits, "{pieces}");
+    }
 }
 
 pub(crate) fn an_empty_operation_succeeds(rig: &mut Rig) {

@@ -28,6 +28,11 @@ fn an_operation_that_does_not_fit_fails_and_comes_back() {
 }
 
 #[test]
+fn more_pieces_than_a_system_call_takes_are_refused() {
+    against_all(contract::more_pieces_than_a_system_call_takes_are_refused);
+}
+
+#[test]
 fn an_empty_operation_succeeds() {
     against_all(contract::an_empty_operation_succeeds);
 }

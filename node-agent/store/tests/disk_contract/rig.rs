@@ -5,6 +5,7 @@ use moraine_store::disk::{
     Backend, Choice, Completion, Device, Disk, Fault, FaultyDisk, Geometry, MemoryDisk,
     OpenOptions, Operation, Order, RecordingDisk,
 };
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -86,10 +87,13 @@ pub(crate) fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
+/// Zeros that were written, since a hole costs the file system a commit for each first write.
 pub(crate) fn file(folder: &TempDir, size_bytes: u64) -> PathBuf {
     let path = folder.path().join("disk");
-    let file = std::fs::File::create_new(&path).unwrap();
-    file.set_len(size_bytes).unwrap();
+    let mut file = std::fs::File::create_new(&path).unwrap();
+    let zeros = vec![0; usize::try_from(size_bytes).unwrap()];
+    file.write_all(&zeros).unwrap();
+    file.sync_all().unwrap();
     path
 }
 
