@@ -7,10 +7,12 @@ use moraine_store::disk::{
     Allocation, Backend, Choice, Device, Disk, FailureKind, OpenErrorKind, OpenOptions, Operation,
     Why, create_file,
 };
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::OpenOptions as FileOptions;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 fn impatient() -> OpenOptions {
@@ -138,9 +140,7 @@ fn dropping_a_handle_waits_for_what_it_was_given() {
             }
             disk.poll(&mut Vec::new());
             drop(disk);
-            // Opening at once needs the lock, so the drop gave that back too.
-            let device = Device::open(&path, &impatient()).unwrap();
-            let mut disk = device.handle().unwrap().disk;
+            let mut disk = open(&path, backend);
             for tag in 0..100 {
                 assert!(
                     read(&mut disk, tag * 4096, 1) == pattern(tag + round),
@@ -191,13 +191,45 @@ fn a_device_has_one_owner() {
     );
     write(&mut disk, 0, &[1]).outcome.unwrap();
     drop(disk);
-    Device::open(&path, &impatient()).unwrap();
+    Device::open(&path, &OpenOptions::default()).unwrap();
+}
 
-    if let Some(looped) = LoopDevice::over(&path, 512) {
-        let device = Device::open(&looped.path, &impatient()).unwrap();
-        assert_eq!(refusal(&looped.path), OpenErrorKind::Busy);
-        drop(device);
-        Device::open(&looped.path, &impatient()).unwrap();
+#[test]
+fn a_block_device_has_one_owner_of_any_kind() {
+    let folder = folder();
+    let path = file(&folder, SIZE_BYTES);
+    let Some(looped) = LoopDevice::over(&path, 512) else {
+        return;
+    };
+    let device = Device::open(&looped.path, &OpenOptions::default()).unwrap();
+    assert_eq!(refusal(&looped.path), OpenErrorKind::Busy);
+    drop(device);
+    // As a mount or an array claims it.
+    let claim = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+    let claimed = rustix::fs::open(&looped.path, claim, Mode::empty()).unwrap();
+    assert_eq!(refusal(&looped.path), OpenErrorKind::Busy);
+    drop(claimed);
+    Device::open(&looped.path, &OpenOptions::default()).unwrap();
+}
+
+/// In a process of its own: one that starts another lends it all its locks for a moment.
+#[test]
+fn a_handle_gives_its_lock_back_at_once() {
+    let Some(path) = alone("device::a_handle_gives_its_lock_back_at_once") else {
+        return;
+    };
+    for backend in BACKENDS {
+        for tag in 0..20 {
+            let options = OpenOptions {
+                patience: Duration::ZERO,
+                ..options(backend)
+            };
+            let device = Device::open(&path, &options).unwrap();
+            let mut disk = device.handle().unwrap().disk;
+            let buffers = vec![filled(&mut disk, &[tag])];
+            disk.submit(tag, Operation::Write { offset: 0, buffers })
+                .unwrap();
+        }
     }
 }
 
@@ -246,23 +278,33 @@ fn the_backend_is_what_was_asked_for() {
     }
 }
 
-const CHILD: &str = "MORAINE_TEST_NO_RING";
+/// Runs this test again in a process of its own, which gets the path of a new file.
+fn alone(test: &str) -> Option<PathBuf> {
+    const CHILD: &str = "MORAINE_TEST_ALONE";
+    if let Some(path) = std::env::var_os(CHILD) {
+        return Some(PathBuf::from(path));
+    }
+    let folder = folder();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(CHILD, file(&folder, SIZE_BYTES))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+    None
+}
 
-/// Runs itself again in a process that may have no more descriptors than it needs without a ring.
+/// In a process that may have no more descriptors than it needs without a ring.
 #[test]
 fn where_the_ring_is_refused_threads_serve() {
-    let folder = folder();
-    let path = file(&folder, SIZE_BYTES);
-    let Some(path) = std::env::var_os(CHILD) else {
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "device::where_the_ring_is_refused_threads_serve"])
-            .env(CHILD, path)
-            .output()
-            .unwrap();
-        assert!(child.status.success(), "{child:?}");
+    let Some(path) = alone("device::where_the_ring_is_refused_threads_serve") else {
         return;
     };
-    let device = Device::open(Path::new(&path), &OpenOptions::default()).unwrap();
+    let device = Device::open(&path, &OpenOptions::default()).unwrap();
     let next = std::fs::File::open("/dev/null").unwrap();
     let limit = Rlimit {
         current: Some(next.as_raw_fd().unsigned_abs().into()),
@@ -284,7 +326,7 @@ fn where_the_ring_is_refused_threads_serve() {
         ..OpenOptions::default()
     };
     drop((opened, device));
-    let device = Device::open(Path::new(&path), &options).unwrap();
+    let device = Device::open(&path, &options).unwrap();
     assert_eq!(device.handle().unwrap_err().kind, OpenErrorKind::NoBackend);
 }
 
