@@ -343,8 +343,9 @@ impl Drop for UringDisk {
             }
             self.reap(&mut completions);
         }
-        // A ring gives its files back some time after it is closed, and with this at once: who
-        // opens the device next would find it locked otherwise. An error changes nothing else.
+        // A ring gives its files back some time after it is closed: who opens the device next would
+        // find it locked. With this it is at once, unless a worker of the kernel still holds what
+        // it has finished. An error changes nothing else.
         drop(self.ring.submitter().unregister_files());
     }
 }
