@@ -243,6 +243,51 @@ fn a_handle_gives_its_lock_back_when_it_goes() {
     }
 }
 
+#[test]
+fn a_busy_device_is_waited_for() {
+    let folder = folder();
+    let path = file(&folder, SIZE_BYTES);
+    let device = Device::open(&path, &impatient()).unwrap();
+    let patient = OpenOptions {
+        patience: Duration::from_mins(1),
+        ..OpenOptions::default()
+    };
+    let waiting = std::thread::spawn(move || Device::open(&path, &patient).map(drop));
+    std::thread::sleep(Duration::from_millis(50));
+    drop(device);
+    waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_is_no_disk_is_refused() {
+    let folder = folder();
+    assert_eq!(refusal(folder.path()), OpenErrorKind::NotADisk);
+    assert_eq!(refusal(Path::new("/dev/null")), OpenErrorKind::NotADisk);
+    assert_eq!(
+        refusal(&folder.path().join("none")),
+        OpenErrorKind::NotFound
+    );
+    assert_eq!(refusal(&file(&folder, 4095)), OpenErrorKind::TooSmall);
+    let error = Device::open(Path::new("/dev/null"), &impatient()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "can't use /dev/null: it is neither a file nor a block device"
+    );
+}
+
+#[test]
+fn the_backend_is_what_was_asked_for() {
+    let folder = folder();
+    let path = file(&folder, SIZE_BYTES + 4095);
+    for backend in BACKENDS {
+        let device = Device::open(&path, &options(backend)).unwrap();
+        assert_eq!(device.geometry().size_bytes, SIZE_BYTES, "whole blocks");
+        let opened = device.handle().unwrap();
+        assert_eq!(opened.backend, backend);
+        assert!(matches!(opened.why, Why::Asked));
+    }
+}
+
 /// Runs this test again in a process of its own, which gets the path of a new file.
 fn alone(test: &str) -> Option<PathBuf> {
     const CHILD: &str = "MORAINE_TEST_ALONE";
