@@ -10,7 +10,8 @@
 //!   transfer shorter than asked is a failure ([`FailureKind::Short`]), never a success.
 //! - A disk never retries a failed write or sync: the store decides.
 //! - Offsets and lengths are multiples of the logical block, and the store uses multiples of 4096
-//!   only. An operation outside the disk fails with [`FailureKind::OutOfRange`].
+//!   only. An operation outside the disk fails with [`FailureKind::OutOfRange`], and so does a write
+//!   of more than 1024 buffers.
 //!
 //! A disk handle belongs to one thread. Shards of one disk have a handle each.
 
@@ -143,7 +144,8 @@ pub trait Disk {
     /// Size and units; they never change while the disk is open.
     fn geometry(&self) -> Geometry;
 
-    /// Starts an operation. Gives it back unstarted when `queue_depth` operations are in flight.
+    /// Starts an operation, at the next `poll` or `wait` at the latest. Gives it back unstarted when
+    /// `queue_depth` operations are in flight.
     fn submit(&mut self, tag: u64, operation: Operation) -> Result<(), Operation>;
 
     /// Appends what has completed since, without waiting.
