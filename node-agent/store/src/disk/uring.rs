@@ -299,7 +299,11 @@ impl Disk for UringDisk {
 
     fn wait(&mut self, completions: &mut Vec<Completion>) {
         let before = completions.len();
-        self.poll(completions);
+        self.reap(completions);
+        if completions.len() > before {
+            return self.poll(completions);
+        }
+        // One system call submits and waits.
         while completions.len() == before && self.in_ring() > 0 {
             self.enter(1)
                 .expect("the kernel serves a ring until its end");
