@@ -23,7 +23,12 @@ const CORES: &[(&str, &[&str])] = &[
     ("node-agent/protocol/src/", &[]),
     (
         "node-agent/store/src/",
-        &["disk/uring.rs", "disk/threads.rs"],
+        &[
+            "disk/uring.rs",
+            "disk/threads.rs",
+            "disk/open.rs",
+            "disk/open/error.rs",
+        ],
     ),
     ("node-agent/replica/src/", &[]),
     ("csi-driver/engine/src/", &["shell.rs", "shell/"]),

@@ -35,12 +35,18 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let may = tree
             .files
             .iter()
-            .any(|file| package.holds(&file.path) && listed(&file.path));
+            .any(|file| listed(&file.path) && owner(tree, &file.path) == Some(package.manifest()));
         let roots = package.targets.iter().filter(|target| is_product(target));
         findings.extend(roots.filter_map(|target| root_finding(tree.file(&target.root)?, may)));
         findings.extend(manifest_finding(tree, package));
     }
     findings
+}
+
+/// The manifest of the innermost package that holds the file: one crate's folder may lie in another's.
+fn owner<'a>(tree: &'a Tree, path: &str) -> Option<&'a str> {
+    let holders = tree.packages.iter().filter(|package| package.holds(path));
+    holders.map(Package::manifest).max_by_key(|path| path.len())
 }
 
 fn listed(path: &str) -> bool {
@@ -143,5 +149,24 @@ mod tests {
             ("a/Cargo.toml", "[package]\n"),
         ];
         assert!(findings("a", &files)[0].starts_with("a/Cargo.toml: add `[lints]`"));
+    }
+
+    #[test]
+    fn a_crate_around_one_that_may_must_not() {
+        let files = [
+            ("node-agent/src/lib.rs", "#![deny(unsafe_code)]\n"),
+            ("node-agent/store/src/lib.rs", "#![deny(unsafe_code)]\n"),
+            ("node-agent/store/src/disk/uring.rs", "unsafe {}"),
+            ("node-agent/Cargo.toml", LINTS),
+            ("node-agent/store/Cargo.toml", LINTS),
+        ];
+        let mut tree = Tree::of(&files);
+        for folder in ["node-agent", "node-agent/store"] {
+            let package = Package::of(folder, &[("lib", "src/lib.rs")]);
+            tree.packages.push(package);
+        }
+        let found: Vec<String> = check(&tree).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("node-agent/src/lib.rs:1: add `#![forbid"));
     }
 }

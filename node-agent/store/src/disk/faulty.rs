@@ -7,7 +7,7 @@
 use super::{Completion, Disk, Failure, FailureKind, Geometry, Operation};
 use crate::Buffer;
 use moraine_model::BLOCK_BYTES;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
@@ -65,7 +65,7 @@ pub struct FaultyDisk<D> {
     begun: u64,
     begun_of_kind: [u64; 4],
     /// What the inner disk has, by its tags.
-    running: HashMap<u64, Running>,
+    running: BTreeMap<u64, Running>,
     delayed: Vec<(u32, Completion)>,
     ready: Vec<Completion>,
 }
@@ -94,7 +94,7 @@ impl<D: Disk> FaultyDisk<D> {
             script,
             begun: 0,
             begun_of_kind: [0; 4],
-            running: HashMap::new(),
+            running: BTreeMap::new(),
             delayed: Vec::new(),
             ready: Vec::new(),
         }

@@ -16,7 +16,7 @@
 
 use super::limits;
 use super::{Completion, CrashFate, Disk, Geometry, MemoryDisk, MemoryQueue, Operation};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -61,7 +61,7 @@ pub struct RecordingDisk {
     dice: Option<Dice>,
     next_tag: u64,
     /// The caller's tag, and the number of the change if it is one, by the inner disk's tags.
-    running: HashMap<u64, (u64, Option<usize>)>,
+    running: BTreeMap<u64, (u64, Option<usize>)>,
 }
 
 /// The record of a disk and of all its handles.
@@ -98,7 +98,7 @@ impl RecordingDisk {
             log,
             dice,
             next_tag: 0,
-            running: HashMap::new(),
+            running: BTreeMap::new(),
         }
     }
 
