@@ -138,19 +138,22 @@ impl<D: Disk> Shard<D> {
         true
     }
 
+    /// Closes the oldest filled extent. One after another: so those not closed are the newest of
+    /// the log, and recovery can tell from their LSNs whether a batch is missing.
     pub(super) fn close_extents(&mut self) {
-        while let Some(at) = self
-            .log
-            .filled
-            .iter()
-            .position(|e| e.batches_in_flight == 0)
+        while !self.chains_closing()
+            && self
+                .log
+                .filled
+                .first()
+                .is_some_and(|extent| extent.batches_in_flight == 0)
         {
             let OpenExtent {
                 segment,
                 position,
                 mut entries,
                 ..
-            } = self.log.filled.remove(at);
+            } = self.log.filled.remove(0);
             let steps = self.closing_steps(segment, position, &mut entries);
             let closing = self.segments.expect_mut(segment);
             closing.busy = true;

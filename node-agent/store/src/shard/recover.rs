@@ -151,6 +151,8 @@ impl<D: Disk> Shard<D> {
             metrics: Metrics::default(),
         };
         shard.build(all);
+        // The oldest first, as the log closes them.
+        unclosed.sort_by_key(|(_, _, entries)| entries.iter().map(Entry::lsn).min());
         for (number, end, entries) in unclosed {
             shard.close_recovered(number, end, entries)?;
         }
