@@ -152,6 +152,7 @@ fn pods_see_only_these_folders_of_their_node() {
         folders(&[]),
         [
             "/dev",
+            "/proc",
             "/var/lib/kubelet/plugins/block.csi.moraine.io",
             "/var/lib/kubelet/plugins_registry",
             "/var/lib/moraine"

@@ -10,6 +10,8 @@ use anyhow::Result;
 struct Generator {
     folder: &'static str,
     package: &'static str,
+    /// `--bin` or `--example`.
+    kind: &'static str,
     program: &'static str,
 }
 
@@ -17,11 +19,14 @@ const GENERATORS: &[Generator] = &[
     Generator {
         folder: "crds",
         package: "moraine-crds",
+        // An example, so that what only the generator needs stays out of the operator.
+        kind: "--example",
         program: "generate-crds",
     },
     Generator {
         folder: "csi-driver/codegen",
         package: "moraine-csi-codegen",
+        kind: "--bin",
         program: "moraine-csi-codegen",
     },
 ];
@@ -34,7 +39,7 @@ pub(super) fn check(tree: &Tree) -> Result<Verdict> {
             format!("check what {} generates", generator.program),
         )
         .args(["run", "--quiet", "--package", generator.package])
-        .args(["--bin", generator.program, "--", "--check"])
+        .args([generator.kind, generator.program, "--", "--check"])
         .dir(places::repository())
         .run()
     })
@@ -52,9 +57,14 @@ fn check_with(tree: &Tree, run: impl Fn(&Generator) -> Result<()>) -> Result<Ver
         }
         if let Err(error) = run(generator) {
             crate::interrupt::check()?;
-            let (package, program) = (generator.package, generator.program);
+            let Generator {
+                package,
+                kind,
+                program,
+                ..
+            } = generator;
             let text = format!(
-                "run `cargo run --package {package} --bin {program}` and commit what it writes: {error:#}"
+                "run `cargo run --package {package} {kind} {program}` and commit what it writes: {error:#}"
             );
             findings.push(Finding::new(generator.folder, 0, text));
         }
