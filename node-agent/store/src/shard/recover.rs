@@ -75,6 +75,9 @@ impl<D: Disk> Shard<D> {
             }
         }
         let ends = scan::accept(&mut scans)?;
+        // What was read may lie in the device's cache only, left by a process that died before it
+        // was durable. From here on it is answered for.
+        blocking::sync(&mut disk, "making durable what a crash left")?;
         for ((head, scan), end) in scans.into_iter().zip(ends) {
             let entries = scan.into_entries();
             found.push(Found {

@@ -1,6 +1,6 @@
 //! A crash at every boundary of a recorded run, also of the recovery after it, and failing writes.
 
-use super::model::Value;
+use super::model::{Change, Value};
 use super::world::*;
 use crate::disk::{Completion, CrashFate, Failure, FailureKind, Geometry, MemoryDisk, Operation};
 use crate::*;
@@ -243,6 +243,96 @@ fn a_failed_write_stops_the_shard_and_opening_again_finds_what_was_answered() {
             assert_eq!(found, Some(true), "{range:?} was answered and is gone");
         }
     }
+}
+
+/// A device with a volatile cache: reads see the cache, and only a durable write or a sync reaches
+/// the platter.
+struct Cached {
+    cache: MemoryDisk,
+    platter: MemoryDisk,
+}
+
+impl Disk for Cached {
+    fn geometry(&self) -> Geometry {
+        self.cache.geometry()
+    }
+
+    fn submit(&mut self, tag: u64, operation: Operation) -> Result<(), Operation> {
+        match &operation {
+            Operation::Write { offset, buffers } => {
+                let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.to_vec()).collect();
+                self.platter.poke(*offset, &bytes);
+            }
+            Operation::Sync => {
+                let mut bytes = vec![0; self.geometry().size_bytes as usize];
+                self.cache.peek(0, &mut bytes);
+                self.platter.poke(0, &bytes);
+            }
+            Operation::Read { .. } | Operation::Discard { .. } => {}
+        }
+        self.cache.submit(tag, operation)
+    }
+
+    fn poll(&mut self, completions: &mut Vec<Completion>) {
+        self.cache.poll(completions);
+    }
+
+    fn wait(&mut self, completions: &mut Vec<Completion>) {
+        self.cache.wait(completions);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.cache.in_flight()
+    }
+}
+
+/// A process dies with a batch in the device's cache that nothing made durable. The next one finds
+/// the batch, and tells the engine that sends the write again that it is there. Then the power goes.
+#[test]
+fn what_recovery_finds_is_durable_before_it_is_answered() {
+    let mut world = World::new(16, 512);
+    let tag = tag(1, 0);
+    world.write(place(1, 0), range(0, 4), tag, data(tag.stamp));
+    while world.shard().log.open.is_none() {
+        world.step(0);
+    }
+    world.poll();
+    let platter = world.disk.duplicate();
+    world.queue.crash(|_| CrashFate::Whole);
+    world.shard = None;
+    let mut cached = Cached {
+        cache: world.disk.another(),
+        platter: platter.another(),
+    };
+    let opened = open(&mut cached, cluster()).unwrap();
+    let mut shard = Shard::recover(cached, &opened, 0, ShardOptions::default()).unwrap();
+    let write = Write {
+        place: place(1, 0),
+        range: range(0, 4),
+        tag,
+        rule: Rule::Write { listed: Epoch(0) },
+        content: content(data(tag.stamp), range(0, 4)),
+    };
+    shard.submit(Request::Write(write));
+    for _ in 0..8 {
+        shard.poll(0);
+    }
+    let reply = shard.next_reply().expect("the write is answered");
+    assert!(matches!(reply.outcome, Ok(Done::Durable)));
+    drop(shard);
+    world.disk = platter;
+    world.pending.clear();
+    world.open();
+    let version = world.shard().versions(place(1, 0));
+    assert_eq!(version.len(), 1, "it was answered and is gone");
+    world.model.apply(&Change {
+        place: place(1, 0),
+        range: range(0, 4),
+        tag,
+        rule: Rule::Write { listed: Epoch(0) },
+        value: data(tag.stamp),
+    });
+    world.check_all(1, 1, 1);
 }
 
 /// An empty disk with two shards.
