@@ -154,7 +154,7 @@ impl<D: Disk> Shard<D> {
             metrics: Metrics::default(),
         };
         shard.build(all);
-        // The oldest first, as the log closes them.
+        // Oldest first: if this is cut short, those still open must be the end of the log.
         unclosed.sort_by_key(|(_, _, entries)| entries.iter().map(Entry::lsn).min());
         for (number, end, entries) in unclosed {
             shard.close_recovered(number, end, entries)?;

@@ -335,6 +335,70 @@ fn what_recovery_finds_is_durable_before_it_is_answered() {
     world.check_all(1, 1, 1);
 }
 
+/// Makes and trims so many writes, so that segments are freed and come back highest number first;
+/// then fills extents while the first index that is written never becomes durable.
+fn a_slow_index(world: &mut World, before: u64) {
+    let mut sequence = 0;
+    let mut write = |world: &mut World, zero: bool, nth: u64| {
+        sequence += 1;
+        let tag = tag(sequence, 0);
+        let value = if zero { Value::Zero } else { data(tag.stamp) };
+        world.write(
+            place(1, (nth / 4) as u32),
+            range((nth % 4 * 14) as u16, 14),
+            tag,
+            value,
+        );
+    };
+    for zero in [false, true] {
+        for nth in 0..before {
+            write(world, zero, nth);
+            world.drain();
+        }
+    }
+    let mut index = None;
+    for nth in 0..13 {
+        write(world, false, nth);
+        world.poll();
+        loop {
+            if index.is_none() && world.shard().chains_closing() {
+                index = world.queue.pending().checked_sub(1);
+            }
+            let pick = usize::from(index == Some(0));
+            if pick >= world.queue.pending() {
+                break;
+            }
+            index = index.map(|at| at - usize::from(pick < at));
+            world.step(pick);
+        }
+    }
+    assert_eq!(world.queue.pending(), 1, "the index is still under way");
+    assert!(world.pending.is_empty(), "all else was answered");
+}
+
+#[test]
+fn an_extent_whose_index_is_slow_is_no_damage_after_a_crash() {
+    let mut world = World::new(24, 512);
+    a_slow_index(&mut world, 13);
+    world.crash(|_| CrashFate::Lost);
+    world.check_all(1, 4, 1);
+}
+
+#[test]
+fn a_crash_while_recovery_closes_several_extents_is_no_damage() {
+    for (before, writes) in (6..14).flat_map(|before| (0..14).map(move |writes| (before, writes))) {
+        let mut world = World::new(24, 512);
+        a_slow_index(&mut world, before);
+        world.queue.crash(|_| CrashFate::Lost);
+        world.shard = None;
+        let mut limited = Limited::new(world.disk.another(), writes);
+        let opened = open(&mut limited, cluster()).unwrap();
+        let _ = Shard::recover(limited, &opened, 0, ShardOptions::default());
+        world.crash(|_| CrashFate::Lost);
+        world.check_all(1, 4, 1);
+    }
+}
+
 /// An empty disk with two shards.
 fn two_shards() -> (MemoryDisk, Opened) {
     let blocks = u64::from(format::FIRST_SEGMENT) + 32 * u64::from(SEGMENT);
