@@ -41,6 +41,9 @@ pub const KEY_BYTES_MAX: usize = 64;
 /// Most bytes of a record's value.
 pub const VALUE_BYTES_MAX: usize = 512;
 
+/// No LSN, incarnation or sequence gets so far in the life of a disk; the next one always exists.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
 /// Why bytes are not the structure that was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

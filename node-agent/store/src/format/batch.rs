@@ -3,7 +3,7 @@
 use super::cursor::Writer;
 use super::entry::{BlockEntry, BlockKind, Entry};
 use super::frame::{self, FRAME_BYTES, Kind};
-use super::{FOOTER_BLOCKS, FormatError, HEAD_BLOCKS};
+use super::{FOOTER_BLOCKS, FormatError, HEAD_BLOCKS, NUMBER_MAX};
 use crate::Buffer;
 use moraine_model::{BLOCK_BYTES, DiskId};
 
@@ -215,7 +215,7 @@ pub fn decode_header(block: &[u8], segment_blocks: u32) -> Result<BatchHeader, F
     let (segment, position, incarnation, shard) = place;
     let disk = DiskId::new(disk).map_err(|_| KIND.field("disk id"))?;
     let room = segment_blocks.saturating_sub(HEAD_BLOCKS + FOOTER_BLOCKS);
-    if lsn < extent_lsn || extent_lsn == 0 || durable_lsn >= lsn {
+    if lsn > NUMBER_MAX || lsn < extent_lsn || extent_lsn == 0 || durable_lsn >= lsn {
         return Err(KIND.field("LSN"));
     }
     if index >= headers || data_blocks > room || u32::from(headers) > room - data_blocks {

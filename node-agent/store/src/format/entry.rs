@@ -1,7 +1,7 @@
 //! Entries: what one batch or index says of blocks and records.
 
 use super::cursor::{Reader, Writer};
-use super::{ENTRY_BLOCKS_MAX, FormatError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::{ENTRY_BLOCKS_MAX, FormatError, KEY_BYTES_MAX, NUMBER_MAX, VALUE_BYTES_MAX};
 use moraine_model::{BlockRange, BucketId, ChunkIndex, Cut, Epoch, Generation, Stamp, VolumeId};
 
 const WHAT: &str = "entry";
@@ -166,6 +166,9 @@ impl Entry {
         let kind = reader.u8().ok_or(field("length"))?;
         reader.bytes(3).ok_or(field("length"))?;
         let lsn = reader.u64().ok_or(field("length"))?;
+        if lsn > NUMBER_MAX {
+            return Err(field("LSN"));
+        }
         let entry = match kind {
             DATA | ZERO | HOLE => Self::Blocks(decode_blocks(kind, lsn, &mut reader)?),
             RECORD => Self::Record(decode_record(lsn, &mut reader)?),

@@ -1,8 +1,8 @@
 //! The head of a segment: who has it, and the checksum of the bitmap beside it.
 
-use super::FormatError;
 use super::cursor::Writer;
 use super::frame::{self, Kind};
+use super::{FormatError, NUMBER_MAX};
 use moraine_model::DiskId;
 
 const KIND: Kind = Kind {
@@ -84,6 +84,9 @@ impl Head {
             3 => SegmentState::Closed,
             _ => return Err(KIND.field("state")),
         };
+        if incarnation.max(sequence).max(bitmap_lsn) > NUMBER_MAX {
+            return Err(KIND.field("incarnation, sequence or LSN"));
+        }
         let disk = DiskId::new(disk).map_err(|_| KIND.field("disk id"))?;
         Ok(Self {
             disk,

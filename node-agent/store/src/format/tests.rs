@@ -17,7 +17,7 @@ fn volume() -> impl Strategy<Value = VolumeId> {
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    (1..u128::MAX, any::<u32>(), any::<u64>(), any::<u32>()).prop_map(
+    (1..u128::MAX, any::<u32>(), 0..=NUMBER_MAX, any::<u32>()).prop_map(
         |(disk, segment, incarnation, shard)| Identity {
             disk: DiskId::new(disk).unwrap(),
             segment,
@@ -227,10 +227,42 @@ fn a_disk_too_small_for_its_shards_has_no_layout() {
     assert_eq!(layout.split(location), (17, 5));
 }
 
+#[test]
+fn a_number_without_a_next_one_is_refused() {
+    let head = Head {
+        disk: DiskId::new(1).unwrap(),
+        segment: 0,
+        state: SegmentState::Closed,
+        incarnation: NUMBER_MAX,
+        shard: 0,
+        bitmap_checksum: 0,
+        sequence: NUMBER_MAX,
+        bitmap_lsn: NUMBER_MAX,
+    };
+    assert!(Head::decode(&head.encode()).is_ok());
+    let mut bad = [head; 3];
+    bad[0].incarnation = u64::MAX;
+    bad[1].sequence = u64::MAX;
+    bad[2].bitmap_lsn = u64::MAX;
+    assert!(bad.iter().all(|bad| Head::decode(&bad.encode()).is_err()));
+    let record = |lsn| {
+        let key = RecordKey::new(vec![1]).unwrap();
+        let record = RecordEntry {
+            lsn,
+            key,
+            value: None,
+        };
+        encode_index(&[Entry::Record(record)])
+    };
+    assert!(Entry::take(&mut record(NUMBER_MAX).as_slice()).is_ok());
+    assert!(Entry::take(&mut record(u64::MAX).as_slice()).is_err());
+}
+
 proptest! {
     #[test]
     fn heads_survive_their_bytes(
-        id in identity(), state in 0..4, sum: u32, sequence: u64, bitmap_lsn: u64
+        id in identity(), state in 0..4, sum: u32,
+        sequence in 0..=NUMBER_MAX, bitmap_lsn in 0..=NUMBER_MAX
     ) {
         let state = [SegmentState::Free, SegmentState::Log, SegmentState::Scratch,
             SegmentState::Closed][state as usize];
@@ -243,7 +275,7 @@ proptest! {
 
     #[test]
     fn batches_survive_their_bytes(
-        identity in identity(), mut entries in vec(entry(), 0..200), lsn in 3..u64::MAX, durable_lsn in 0..3_u64
+        identity in identity(), mut entries in vec(entry(), 0..200), lsn in 3..=NUMBER_MAX, durable_lsn in 0..3_u64
     ) {
         let place = BatchPlace { identity, position: 40, lsn, durable_lsn, extent_lsn: 3 };
         let packing = entries.iter().fold(Packing::default(), |p, entry| p.with(entry.encoded_bytes()));

@@ -665,3 +665,25 @@ fn a_flipped_byte_in_an_open_extent_is_an_error_or_harmless() {
         "{refused} refused, {corrupt} corrupt"
     );
 }
+
+#[test]
+fn a_batch_with_the_last_of_all_numbers_is_no_batch() {
+    let mut world = World::new(16, 512);
+    world.write(place(1, 0), range(0, 1), tag(9, 0), data(tag(9, 0).stamp));
+    world.drain();
+    let number = world.shard().log.open.as_ref().unwrap().segment;
+    let offset = world.shard().layout().offset(number, 4);
+    let mut block = vec![0; BLOCK_BYTES];
+    world.disk.peek(offset, &mut block);
+    world.shard = None;
+    for at in [48, 80, 88 + 4] {
+        block[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    }
+    let sum = checksum::checksum_with_hole(&block, 12);
+    block[12..16].copy_from_slice(&sum.to_le_bytes());
+    world.disk.poke(offset, &block);
+    let mut handle = world.disk.another();
+    let opened = open(&mut handle, cluster()).unwrap();
+    let shard = Shard::recover(handle, &opened, 0, ShardOptions::default()).unwrap();
+    assert_eq!(shard.versions(place(1, 0)).len(), 0);
+}
