@@ -136,8 +136,12 @@ impl Cmd {
             .write(true)
             .open(log)
             .with_context(|| format!("creating {}", log.display()))?;
-        self.run_into(&output, &output, Some(step))
-            .with_context(|| format!("the whole output is in {}", log.display()))
+        let ended = self.run_into(&output, &output, Some(step));
+        if interrupt::check().is_err() {
+            // Who asked to stop doesn't want to read on.
+            return ended;
+        }
+        ended.with_context(|| format!("the whole output is in {}", log.display()))
     }
 
     fn run_into(mut self, output: &File, error: &File, step: Option<&mut Step>) -> Result<()> {
