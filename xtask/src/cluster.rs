@@ -189,6 +189,11 @@ pub(crate) fn down(name: &str, keep_logs: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether anything of a cluster is there.
+pub(crate) fn exists(name: &str) -> Result<bool> {
+    Ok(Home::of(name)?.path().exists())
+}
+
 /// The environment in which kubectl and helm reach a cluster.
 pub(crate) fn environment(name: &str) -> Result<Vec<(String, OsString)>> {
     let home = Home::of(name)?;

@@ -142,8 +142,11 @@ impl test::Cluster for Lab {
 
 /// Runs `work` on the lab, and takes the cluster down however it ends, unless `keep` says otherwise and it went well.
 pub(crate) fn with(lab: &Lab, keep: bool, work: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+    preflight::system()?;
     let outcome = work(lab);
+    let there = cluster::exists(lab.name)?;
     if let Err(error) = &outcome
+        && there
         && interrupt::check().is_ok()
     {
         let folder = evidence_folder(lab.name)?;
@@ -152,8 +155,8 @@ pub(crate) fn with(lab: &Lab, keep: bool, work: impl FnOnce(&Lab) -> Result<()>)
             Err(second) => eprintln!("  after {error:#}: no evidence could be kept: {second:#}"),
         }
     }
-    if keep && outcome.is_ok() {
-        return Ok(());
+    if !there || (keep && outcome.is_ok()) {
+        return outcome;
     }
     let down = interrupt::shielded(|| cluster::down(lab.name, false));
     outcome.and(down)

@@ -8,11 +8,12 @@ use crate::interrupt;
 use crate::progress::Step;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,8 +36,10 @@ impl Cmd {
     /// `purpose` completes the sentence "could not ...".
     pub(crate) fn new(program: impl AsRef<OsStr>, purpose: impl Into<String>) -> Self {
         let program = program.as_ref();
+        let mut command = Command::new(program);
+        command.env("PATH", search_path());
         Self {
-            command: Command::new(program),
+            command,
             program: program.to_string_lossy().into_owned(),
             purpose: purpose.into(),
             input: None,
@@ -206,6 +209,19 @@ impl Cmd {
             pause = (pause * 2).min(Duration::from_millis(100));
         }
     }
+}
+
+/// Where programs are looked for. Debian's `su` leaves out the folders of those that only root uses.
+fn search_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    // Only a folder with a colon in its name can't be joined, and none of these came from elsewhere.
+    env::join_paths(folders).unwrap_or(path)
 }
 
 /// Ends a child and all in its process group, politely first.
