@@ -76,6 +76,8 @@ impl Lab {
 
     /// Leaves in `folder` what a person would look at after a failure.
     fn keep_evidence(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        // Those of the pods, too: they lie on the nodes' disks.
         cluster::copy_logs(self.name, folder)?;
         let looks: [(&str, &[&str]); 4] = [
             (
@@ -100,16 +102,6 @@ impl Lab {
                 .look(arguments)
                 .unwrap_or_else(|error| format!("{error:#}"));
             fs::write(folder.join(file), seen).with_context(|| format!("writing {file}"))?;
-        }
-        let pods = self
-            .look(&["get", "pods", "-n", NAMESPACE, "-o", "name"])
-            .unwrap_or_default();
-        for pod in pods.lines() {
-            let arguments = ["logs", "-n", NAMESPACE, pod, "--all-containers", "--prefix"];
-            let said = self
-                .look(&arguments)
-                .unwrap_or_else(|error| format!("{error:#}"));
-            fs::write(folder.join(format!("{}.log", pod.replace('/', "-"))), said)?;
         }
         Ok(())
     }
