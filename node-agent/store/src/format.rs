@@ -14,7 +14,9 @@ mod superblock;
 mod tests;
 
 pub use batch::{BatchHeader, BatchPlace, Identity, Packing, decode_header, encode_batch};
-pub use entry::{BlockEntry, BlockKind, Entry, Place, RecordEntry, RecordKey, Tag};
+pub use entry::{
+    BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Place, RecordEntry, RecordKey, Tag,
+};
 pub use footer::{Footer, decode_index, encode_index, sort_index};
 pub use frame::VERSION;
 pub use head::{Head, SegmentState};

@@ -15,6 +15,7 @@ use layer::Piece;
 use moraine_model::{BlockRange, BucketId, Cut, VolumeId};
 use retention::Retention;
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 /// One volume's part in one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +134,26 @@ impl Index {
         let chunk = share.chunks.entry(place.chunk.get()).or_default();
         chunk.insert(cut, piece, &mut freed);
         chunk.collect(piece.range, &share.retention, freed);
+        if chunk.is_empty() {
+            share.chunks.remove(&place.chunk.get());
+        }
+    }
+
+    /// Takes out what the layers of some cuts say of some blocks.
+    pub fn take_away(
+        &mut self,
+        place: Place,
+        range: BlockRange,
+        cuts: impl RangeBounds<Cut>,
+        freed: impl FnMut(&Piece<'_>),
+    ) {
+        let Some(share) = self.shares.get_mut(&place.share()) else {
+            return;
+        };
+        let Some(chunk) = share.chunks.get_mut(&place.chunk.get()) else {
+            return;
+        };
+        chunk.take_away(range, cuts, freed);
         if chunk.is_empty() {
             share.chunks.remove(&place.chunk.get());
         }

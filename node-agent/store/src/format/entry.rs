@@ -10,6 +10,9 @@ const ZERO: u8 = 2;
 const HOLE: u8 = 3;
 const RECORD: u8 = 4;
 const BLOCK_FIELDS_BYTES: usize = 76;
+const DOWN_TO_BYTES: usize = 8;
+/// Bytes that an entry for blocks takes at most, beside its checksums.
+pub const BLOCK_ENTRY_BYTES_MAX: usize = BLOCK_FIELDS_BYTES + DOWN_TO_BYTES;
 const RECORD_FIELDS_BYTES: usize = 16;
 
 /// The chunk that blocks belong to.
@@ -46,8 +49,11 @@ pub enum BlockKind {
     },
     /// Zeros.
     Zero,
-    /// No version in this layer.
-    Hole,
+    /// No version in this layer, and none in those below it that it alone hid.
+    Hole {
+        /// The least cut whose versions it takes away; the entry's own cut is the greatest.
+        down_to: Cut,
+    },
 }
 
 /// An entry for a run of blocks.
@@ -129,7 +135,8 @@ impl Entry {
         match self {
             Self::Blocks(entry) => match &entry.kind {
                 BlockKind::Data { checksums, .. } => BLOCK_FIELDS_BYTES + 4 * checksums.len(),
-                BlockKind::Zero | BlockKind::Hole => BLOCK_FIELDS_BYTES,
+                BlockKind::Zero => BLOCK_FIELDS_BYTES,
+                BlockKind::Hole { .. } => BLOCK_FIELDS_BYTES + DOWN_TO_BYTES,
             },
             Self::Record(entry) => {
                 let value = entry.value.as_ref().map_or(0, Vec::len);
@@ -189,7 +196,7 @@ fn encode_blocks(entry: &BlockEntry, bytes: u16, out: &mut Vec<u8>) {
             checksums,
         } => (DATA, *position, checksums.as_slice()),
         BlockKind::Zero => (ZERO, 0, &[][..]),
-        BlockKind::Hole => (HOLE, 0, &[][..]),
+        BlockKind::Hole { .. } => (HOLE, 0, &[][..]),
     };
     let stamp = entry.tag.stamp;
     let mut writer = Writer(out);
@@ -211,6 +218,9 @@ fn encode_blocks(entry: &BlockEntry, bytes: u16, out: &mut Vec<u8>) {
         .u32(position);
     for &sum in checksums {
         writer.u32(sum);
+    }
+    if let BlockKind::Hole { down_to } = entry.kind {
+        writer.u64(down_to.0);
     }
 }
 
@@ -258,7 +268,13 @@ fn decode_blocks(kind: u8, lsn: u64, reader: &mut Reader<'_>) -> Result<BlockEnt
     };
     let kind = match kind {
         ZERO => BlockKind::Zero,
-        HOLE => BlockKind::Hole,
+        HOLE => {
+            let down_to = Cut(reader.u64().ok_or(field("length"))?);
+            if down_to > tag.cut {
+                return Err(field("cut"));
+            }
+            BlockKind::Hole { down_to }
+        }
         _ => {
             if count > ENTRY_BLOCKS_MAX {
                 return Err(field("blocks"));

@@ -47,7 +47,9 @@ fn block_entry() -> impl Strategy<Value = Entry> {
                 checksums,
             },
             1 => BlockKind::Zero,
-            _ => BlockKind::Hole,
+            _ => BlockKind::Hole {
+                down_to: Cut(tag.cut.0 / 2),
+            },
         };
         Entry::Blocks(BlockEntry {
             lsn: 0,
@@ -129,7 +131,7 @@ fn each_entry() -> Vec<Entry> {
             checksums,
         }),
         blocks(BlockKind::Zero),
-        blocks(BlockKind::Hole),
+        blocks(BlockKind::Hole { down_to: Cut(5) }),
         record(Some(vec![7; 10])),
         record(None),
     ]
@@ -183,9 +185,9 @@ fn version_1_has_these_bytes() {
         [
             128_629_338,
             869_323_760,
-            3_372_311_280,
-            212_640_322,
-            278_917_851
+            4_013_250_457,
+            1_860_809_153,
+            3_052_509_431
         ]
     );
 }

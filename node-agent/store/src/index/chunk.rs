@@ -6,6 +6,7 @@
 use super::layer::{Layer, Piece, PieceKind};
 use super::retention::Retention;
 use moraine_model::{BlockRange, Cut, Stamp};
+use std::ops::RangeBounds;
 
 /// The layers of a chunk.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +58,20 @@ impl Chunk {
             at
         });
         self.layers[at].1.insert(piece, displaced);
+    }
+
+    /// Takes out what the layers of some cuts say of `range`.
+    pub fn take_away(
+        &mut self,
+        range: BlockRange,
+        cuts: impl RangeBounds<Cut>,
+        mut freed: impl FnMut(&Piece<'_>),
+    ) {
+        let layers = self.layers.iter_mut();
+        for (_, layer) in layers.filter(|(cut, _)| cuts.contains(cut)) {
+            layer.remove(range, &mut freed);
+        }
+        self.layers.retain(|(_, layer)| !layer.is_empty());
     }
 
     /// What a reader of `range` at cut `at` finds; `None` reads the head.

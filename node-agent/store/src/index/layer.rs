@@ -354,18 +354,19 @@ impl Layer {
             from,
             to,
             stamp,
+            epoch,
         } = *moving;
         let at = |start: u32, block: u16| match kind {
             PieceKind::Data => start + u32::from(block - range.first()),
             PieceKind::Zero | PieceKind::Hole => start,
         };
-        let hits: Vec<(BlockRange, Epoch, Vec<u32>)> = self
+        let hits: Vec<(BlockRange, Vec<u32>)> = self
             .pieces(range)
-            .filter(|piece| piece.kind == kind && piece.stamp == stamp)
+            .filter(|piece| piece.kind == kind && (piece.stamp, piece.epoch) == (stamp, epoch))
             .filter(|piece| piece.location == at(from, piece.range.first()))
-            .map(|piece| (piece.range, piece.epoch, piece.checksums.to_vec()))
+            .map(|piece| (piece.range, piece.checksums.to_vec()))
             .collect();
-        for (range, epoch, checksums) in hits {
+        for (range, checksums) in hits {
             let location = at(to, range.first());
             let piece = Piece {
                 range,
@@ -405,4 +406,6 @@ pub struct Relocation {
     pub to: u32,
     /// The write that they must be from.
     pub stamp: Stamp,
+    /// The epoch under which it was written here.
+    pub epoch: Epoch,
 }

@@ -79,6 +79,18 @@ impl Retention {
         !self.deleted.contains(&cut) && self.head_deleted_at.is_none_or(|head| cut < head)
     }
 
+    /// The least cut from which on none below `cut` is kept: a version of such a cut that lies under
+    /// one of `cut` is read by nobody.
+    pub fn hidden_from(&self, cut: Cut) -> Cut {
+        let mut least = cut;
+        while let Some(below) = least.0.checked_sub(1).map(Cut)
+            && !self.keeps(below)
+        {
+            least = below;
+        }
+        least
+    }
+
     /// Whether a version written with cut `from`, above which the next is of cut `next` (`None`: it
     /// is the newest), is read by anyone.
     pub fn anyone_reads(&self, from: Cut, next: Option<Cut>) -> bool {

@@ -7,8 +7,8 @@ use super::request::{Content, Rule, Write};
 use crate::Buffer;
 use crate::format::{BlockEntry, BlockKind, ENTRY_BLOCKS_MAX, Entry, Tag};
 use crate::index::Index;
-use crate::index::layer::Piece;
-use moraine_model::{BLOCK_BYTES, BlockRange};
+use crate::index::layer::{Piece, PieceKind};
+use moraine_model::{BLOCK_BYTES, BlockRange, Cut};
 
 /// Whether the version that is there stays.
 fn stays(there: &Piece<'_>, arriving: Tag, rule: Rule) -> bool {
@@ -24,20 +24,25 @@ fn stays(there: &Piece<'_>, arriving: Tag, rule: Rule) -> bool {
     }
 }
 
-/// The blocks of a write that are to be appended, in order.
+/// The blocks of a write that are to be appended, in order. Of a hole these are the blocks that
+/// have a version to take away.
 pub(crate) fn news(index: &Index, write: &Write) -> Vec<BlockRange> {
     let layer = index
         .chunk(write.place)
         .and_then(|chunk| chunk.layer(write.tag.cut));
+    let hole = matches!(write.content, Content::Hole);
     let Some(layer) = layer else {
-        return vec![write.range];
+        return if hole { vec![] } else { vec![write.range] };
     };
+    let stays = |piece: &Piece<'_>| stays(piece, write.tag, write.rule);
+    if hole {
+        let pieces = layer.pieces(write.range);
+        let goes = pieces.filter(|piece| piece.kind != PieceKind::Hole && !stays(piece));
+        return goes.map(|piece| piece.range).collect();
+    }
     let mut news = Vec::new();
     let mut next = write.range.first();
-    for piece in layer
-        .pieces(write.range)
-        .filter(|piece| stays(piece, write.tag, write.rule))
-    {
+    for piece in layer.pieces(write.range).filter(stays) {
         news.extend(BlockRange::new(next, piece.range.first() - next));
         next = piece.range.end();
     }
@@ -45,8 +50,13 @@ pub(crate) fn news(index: &Index, write: &Write) -> Vec<BlockRange> {
     news
 }
 
-/// The entries of the blocks in `news`, and their data. LSNs and positions come with the batch.
-pub(crate) fn entries(write: Write, news: &[BlockRange]) -> (Vec<Entry>, Vec<Buffer>) {
+/// The entries of the blocks in `news`, and their data. LSNs and positions come with the batch. A
+/// hole reaches down to the cut `hidden_from`.
+pub(crate) fn entries(
+    write: Write,
+    news: &[BlockRange],
+    hidden_from: Cut,
+) -> (Vec<Entry>, Vec<Buffer>) {
     let Write {
         place,
         range: whole,
@@ -72,7 +82,16 @@ pub(crate) fn entries(write: Write, news: &[BlockRange]) -> (Vec<Entry>, Vec<Buf
         }
         Content::Hole => {
             return (
-                news.iter().map(|&r| entry(r, BlockKind::Hole)).collect(),
+                news.iter()
+                    .map(|&r| {
+                        entry(
+                            r,
+                            BlockKind::Hole {
+                                down_to: hidden_from,
+                            },
+                        )
+                    })
+                    .collect(),
                 vec![],
             );
         }

@@ -21,6 +21,7 @@ use crate::free_list::Purpose;
 use crate::index::layer::{PieceKind, Relocation};
 use crate::{Buffer, checksum};
 use moraine_model::{BLOCK_BYTES, Cut};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// Blocks copied by one read and one write.
@@ -270,7 +271,12 @@ impl<D: Disk> Shard<D> {
                     Ok(entries) if readable => {
                         job.entries = entries.into();
                         // In the order of the disk, so that what lies together is read together.
-                        job.entries.make_contiguous().sort_by_key(data_position);
+                        // Zeros and holes come first, the newest before the others: of two with
+                        // one tag the older may be taken for the newer, and must not be the last
+                        // that a full scratch extent takes.
+                        job.entries
+                            .make_contiguous()
+                            .sort_by_key(|entry| (data_position(entry), Reverse(entry.lsn())));
                     }
                     _ => self.segments.expect_mut(job.source).damaged = true,
                 }
@@ -301,7 +307,7 @@ impl<D: Disk> Shard<D> {
     fn data_read(&mut self, job: &mut Job, items: Vec<Item>, buffer: Buffer, readable: bool) {
         let sums = items.iter().flat_map(|item| match &item.entry.kind {
             BlockKind::Data { checksums, .. } => checksums.as_slice(),
-            BlockKind::Zero | BlockKind::Hole => &[],
+            BlockKind::Zero | BlockKind::Hole { .. } => &[],
         });
         let bad = buffer
             .chunks(BLOCK_BYTES)
@@ -340,13 +346,14 @@ impl<D: Disk> Shard<D> {
             *position = job.position;
             let to = self.layout().location(job.scratch, job.position);
             job.position += u32::from(entry.range.count());
-            let (range, stamp) = (entry.range, entry.tag.stamp);
+            let range = entry.range;
             let relocation = Relocation {
                 range,
                 kind: PieceKind::Data,
                 from,
                 to,
-                stamp,
+                stamp: entry.tag.stamp,
+                epoch: entry.tag.epoch,
             };
             job.moves.push(Move {
                 place: entry.place,

@@ -305,7 +305,7 @@ pub(super) fn data_position(entry: &Entry) -> Option<u32> {
     match entry {
         Entry::Blocks(blocks) => match blocks.kind {
             BlockKind::Data { position, .. } => Some(position),
-            BlockKind::Zero | BlockKind::Hole => None,
+            BlockKind::Zero | BlockKind::Hole { .. } => None,
         },
         Entry::Record(_) => None,
     }

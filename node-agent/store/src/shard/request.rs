@@ -41,7 +41,9 @@ pub enum Content {
     },
     /// Zeros, by zeroing or trimming.
     Zero,
-    /// No version in this layer: only copies from a replica that has none say so.
+    /// No version in this layer: only copies from a replica that has none say so. Versions of older
+    /// cuts that this layer alone hid go with it, for they may be collected already; so a chunk is
+    /// copied from its newest cut down, each cut compared when the newer ones are durable.
     Hole,
 }
 

@@ -6,6 +6,7 @@
 mod basics;
 mod chunks;
 mod crash;
+mod holes;
 mod model;
 mod random;
 mod world;

@@ -4,7 +4,7 @@ use super::super::Shard;
 use super::super::request::StoreKey;
 use super::{COPY_BLOCKS, Item, Job, Move};
 use crate::disk::Disk;
-use crate::format::{BlockEntry, BlockKind, Entry, FOOTER_BLOCKS, RecordEntry};
+use crate::format::{BlockEntry, BlockKind, Entry, FOOTER_BLOCKS, RecordEntry, Tag};
 use crate::index::layer::{PieceKind, Relocation};
 use moraine_model::{BLOCK_BYTES, BlockRange};
 
@@ -133,11 +133,16 @@ impl<D: Disk> Shard<D> {
         let pieces = layer
             .into_iter()
             .flat_map(|layer| layer.pieces(entry.range));
-        let stamp = entry.tag.stamp;
+        let Tag { stamp, cut, epoch } = entry.tag;
         let live: Vec<BlockRange> = pieces
-            .filter(|piece| piece.kind == kind && piece.location == from && piece.stamp == stamp)
+            .filter(|piece| piece.kind == kind && piece.location == from)
+            .filter(|piece| piece.tag(cut) == entry.tag)
             .map(|piece| piece.range)
             .collect();
+        if kind == PieceKind::Hole && self.is_oldest(job.source, entry.lsn) {
+            self.forget_holes(entry, &live);
+            return;
+        }
         for range in live {
             let copy = Entry::Blocks(BlockEntry {
                 range,
@@ -153,13 +158,27 @@ impl<D: Disk> Shard<D> {
                 from,
                 to,
                 stamp,
+                epoch,
             };
             job.moves.push(Move {
                 place: entry.place,
-                cut: entry.tag.cut,
+                cut,
                 relocation,
             });
             job.copied.push(copy);
+        }
+    }
+
+    /// Takes holes that hide nothing any more out of the index.
+    fn forget_holes(&mut self, entry: &BlockEntry, live: &[BlockRange]) {
+        let Self {
+            index, segments, ..
+        } = self;
+        for range in live {
+            let cut = entry.tag.cut;
+            index.take_away(entry.place, *range, cut..=cut, |freed| {
+                segments.release(freed);
+            });
         }
     }
 
@@ -180,12 +199,16 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Whether a tombstone has nothing left to hide: no other segment in use holds an older entry.
-    /// The source itself goes in one step with everything in it.
+    /// Whether a tombstone has nothing left to hide.
     fn is_spent(&self, source: u32, record: &RecordEntry) -> bool {
         let dropped = matches!(StoreKey::decode(&record.key), Some(StoreKey::Dropped(_)));
+        (record.value.is_none() || dropped) && self.is_oldest(source, record.lsn)
+    }
+
+    /// Whether no other segment in use holds an entry older than this LSN of the source. The source
+    /// itself goes in one step with everything in it.
+    fn is_oldest(&self, source: u32, lsn: u64) -> bool {
         let mut others = self.segments.iter().filter(|(number, _)| *number != source);
-        (record.value.is_none() || dropped)
-            && others.all(|(_, segment)| segment.lsn_min > record.lsn)
+        others.all(|(_, segment)| segment.lsn_min > lsn)
     }
 }

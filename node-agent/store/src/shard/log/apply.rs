@@ -66,7 +66,7 @@ impl<D: Disk> Shard<D> {
                 self.segments.metadata_location(segment),
                 &[][..],
             ),
-            BlockKind::Hole => (
+            BlockKind::Hole { .. } => (
                 PieceKind::Hole,
                 self.segments.metadata_location(segment),
                 &[][..],
@@ -85,6 +85,11 @@ impl<D: Disk> Shard<D> {
         };
         // Acquired first: the index may find at once that nobody reads it.
         segments.acquire(&piece);
+        if let BlockKind::Hole { down_to } = entry.kind {
+            index.take_away(entry.place, entry.range, down_to..entry.tag.cut, |freed| {
+                segments.release(freed);
+            });
+        }
         index.insert(entry.place, entry.tag.cut, piece, |freed| {
             segments.release(freed);
         });

@@ -6,7 +6,7 @@ use super::super::{Control, Shard};
 use super::{Draft, Step, Waiting};
 use crate::StoreError;
 use crate::disk::Disk;
-use crate::format::{Entry, RecordEntry, RecordKey};
+use crate::format::{BLOCK_ENTRY_BYTES_MAX, ENTRY_BLOCKS_MAX, Entry, RecordEntry, RecordKey};
 use crate::index::Share;
 
 impl<D: Disk> Shard<D> {
@@ -86,9 +86,10 @@ impl<D: Disk> Shard<D> {
         let parts = if known {
             parts
         } else {
-            1 + usize::from(write.range.count()) / 512
+            1 + usize::from(write.range.count() / ENTRY_BLOCKS_MAX)
         };
-        Ok(self.fits(draft, blocks, parts, 76 + 4 * 512))
+        let largest = BLOCK_ENTRY_BYTES_MAX + 4 * usize::from(ENTRY_BLOCKS_MAX);
+        Ok(self.fits(draft, blocks, parts, largest))
     }
 
     /// Whether so many entries and blocks more fit draft and extent, with the sizes at their worst.
@@ -96,7 +97,7 @@ impl<D: Disk> Shard<D> {
         let Some(open) = &self.log.open else {
             return Step::Full;
         };
-        let bytes = entries * 76 + blocks as usize * 4;
+        let bytes = entries * BLOCK_ENTRY_BYTES_MAX + blocks as usize * 4;
         // Header blocks lose at most one largest entry each.
         let loss = bytes.div_ceil(4016 - largest.min(bytes));
         let headers = draft.packing.header_blocks() + u32::try_from(loss).unwrap_or(u32::MAX);
@@ -120,7 +121,12 @@ impl<D: Disk> Shard<D> {
             self.reply(id, Ok(Done::Durable));
             return;
         }
-        let (entries, data) = admit::entries(write, &news);
+        // Nothing that changes what is kept is in flight: this is what holds when it is applied.
+        let share = self.index.share(write.place.share());
+        let hidden_from = share.map_or(write.tag.cut, |share| {
+            share.retention.hidden_from(write.tag.cut)
+        });
+        let (entries, data) = admit::entries(write, &news, hidden_from);
         draft.add(id, entries, data);
     }
 

@@ -1,4 +1,5 @@
-//! From entries in any order to index, records and bitmaps: per block and cut the greatest LSN wins.
+//! From entries in any order to index, records and bitmaps: per block and cut the greatest LSN wins,
+//! unless a hole of a newer cut and a greater LSN reaches down to it.
 
 use super::super::Shard;
 use super::super::records::Record;
@@ -52,11 +53,15 @@ impl<D: Disk> Shard<D> {
                 candidate.segment,
             )
         });
-        let same_layer = |a: &Candidate, b: &Candidate| {
-            (a.entry.place, a.entry.tag.cut) == (b.entry.place, b.entry.tag.cut)
-        };
-        for layer in candidates.chunk_by(same_layer) {
-            self.build_layer(layer);
+        for chunk in candidates.chunk_by(|a, b| a.entry.place == b.entry.place) {
+            let holes: Vec<&BlockEntry> = chunk
+                .iter()
+                .map(|candidate| &candidate.entry)
+                .filter(|entry| matches!(entry.kind, BlockKind::Hole { .. }))
+                .collect();
+            for layer in chunk.chunk_by(|a, b| a.entry.tag.cut == b.entry.tag.cut) {
+                self.build_layer(layer, &holes);
+            }
         }
         let shares: Vec<Share> = self.index.shares().map(|(share, _)| *share).collect();
         let Self {
@@ -102,8 +107,9 @@ impl<D: Disk> Shard<D> {
         dropped
     }
 
-    /// Puts the candidates of one layer of one chunk, oldest first, into the index.
-    fn build_layer(&mut self, layer: &[Candidate]) {
+    /// Puts the candidates of one layer of one chunk, oldest first, into the index. `holes` are those
+    /// of the chunk.
+    fn build_layer(&mut self, layer: &[Candidate], holes: &[&BlockEntry]) {
         let Some(cut) = layer.first().map(|candidate| candidate.entry.tag.cut) else {
             return;
         };
@@ -111,6 +117,17 @@ impl<D: Disk> Shard<D> {
         for (nth, candidate) in layer.iter().enumerate() {
             for block in candidate.entry.range.blocks() {
                 winner[usize::from(block)] = nth;
+            }
+        }
+        for hole in holes.iter().filter(|hole| takes_away(hole, cut)) {
+            for block in hole.range.blocks() {
+                let winner = &mut winner[usize::from(block)];
+                if layer
+                    .get(*winner)
+                    .is_some_and(|found| found.entry.lsn < hole.lsn)
+                {
+                    *winner = usize::MAX;
+                }
             }
         }
         let mut first: u16 = 0;
@@ -141,7 +158,7 @@ impl<D: Disk> Shard<D> {
                 self.segments.metadata_location(*segment),
                 &[][..],
             ),
-            BlockKind::Hole => (
+            BlockKind::Hole { .. } => (
                 PieceKind::Hole,
                 self.segments.metadata_location(*segment),
                 &[][..],
@@ -164,6 +181,14 @@ impl<D: Disk> Shard<D> {
             let chunk = chunks.entry(entry.place.chunk.get()).or_default();
             chunk.insert(cut, piece, |freed| segments.release(freed));
         }
+    }
+}
+
+/// Whether a hole takes away versions of an older cut.
+fn takes_away(hole: &BlockEntry, cut: Cut) -> bool {
+    match hole.kind {
+        BlockKind::Hole { down_to } => down_to <= cut && cut < hole.tag.cut,
+        _ => false,
     }
 }
 

@@ -105,7 +105,7 @@ fn put(shard: &mut Shard<disk::MemoryDisk>, range: BlockRange, tag: Tag, value: 
     ask(shard, Request::Write(write)).unwrap();
 }
 
-/// Copies the chunk, layer by layer, as a replica that comes back does.
+/// Copies the chunk, layer by layer and the newest first, as a replica that comes back does.
 fn copy_chunk(from: &mut Shard<disk::MemoryDisk>, to: &mut Shard<disk::MemoryDisk>, rule: Rule) {
     let place = place(1, 0);
     let epoch = Epoch(5);
@@ -113,7 +113,7 @@ fn copy_chunk(from: &mut Shard<disk::MemoryDisk>, to: &mut Shard<disk::MemoryDis
     cuts.extend(to.versions(place).iter().map(|v| v.tag.cut));
     cuts.sort_unstable();
     cuts.dedup();
-    for cut in cuts {
+    for cut in cuts.into_iter().rev() {
         let at = ReadAt::Layer(cut);
         let read = Read {
             place,

@@ -68,16 +68,55 @@ impl Model {
         let chunk = change.place.chunk.get();
         let blocks = change.range.blocks().filter(|&block| {
             let there = share.and_then(|s| s.versions.get(&(chunk, block, change.tag.cut)));
+            if change.value == Value::Hole {
+                return there.is_some_and(|there| {
+                    there.value != Value::Hole && !Self::stays(there, change)
+                });
+            }
             there.is_none_or(|there| !Self::stays(there, change))
         });
         blocks.collect()
     }
 
+    /// Those of the blocks that the change would change for some reader; the others may be collected
+    /// at once. A hole is itself no version that is read.
+    pub(super) fn visible_news(&self, change: &Change) -> Vec<u16> {
+        let mut news = self.news(change);
+        if change.value != Value::Hole {
+            let mut changed = self.clone();
+            changed.apply(change);
+            news.retain(|&block| changed.is_read(change.place, block, change.tag));
+        }
+        news
+    }
+
+    /// Whether somebody reads this version of a block.
+    fn is_read(&self, place: Place, block: u16, tag: Tag) -> bool {
+        let share = place.share();
+        let above = (tag.cut.0..tag.cut.0 + 64).map(Cut);
+        let cuts = above.filter(|&cut| self.keeps(share, cut)).map(ReadAt::Cut);
+        let head = self.head_is_read(share).then_some(ReadAt::Head);
+        cuts.chain(head).any(|at| {
+            self.read(place, block, at)
+                .is_some_and(|version| version.tag == tag)
+        })
+    }
+
     pub(super) fn apply(&mut self, change: &Change) {
         let news = self.news(change);
+        if news.is_empty() {
+            return;
+        }
+        let hidden = self.hidden_by(change.place.share(), change.tag.cut);
         let share = self.shares.entry(change.place.share()).or_default();
         for block in news {
             let key = (change.place.chunk.get(), block, change.tag.cut);
+            if change.value == Value::Hole {
+                // What only this version hid must not show.
+                for &cut in &hidden {
+                    share.versions.remove(&(key.0, block, cut));
+                }
+            }
             share.versions.insert(
                 key,
                 Versioned {
@@ -121,6 +160,12 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// The cuts from which on none up to `cut` is kept.
+    fn hidden_by(&self, share: Share, cut: Cut) -> Vec<Cut> {
+        let below = (0..cut.0).rev().map(Cut);
+        below.take_while(|&cut| !self.keeps(share, cut)).collect()
     }
 
     fn references(&self, share: Share, cut: Cut) -> bool {

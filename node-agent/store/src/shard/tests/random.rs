@@ -26,6 +26,7 @@ enum Op {
         range: BlockRange,
         hole: bool,
         listed: u64,
+        older: u64,
     },
     Snapshot {
         volume: u128,
@@ -82,19 +83,20 @@ fn op() -> impl Strategy<Value = Op> {
         late: late.saturating_sub(5) * 3,
         epoch: 1 + epoch / 5,
     });
-    let copy = (0..CHUNKS, ranges(), 0..3_u8, 1..4_u64);
-    let copy = copy.prop_map(|(chunk, range, hole, listed)| Op::Copy {
-        place: place(3, chunk),
+    let copy = (places(), ranges(), 0..3_u8, 1..4_u64, 0..CUTS);
+    let copy = copy.prop_map(|(place, range, hole, listed, older)| Op::Copy {
+        place,
         range,
-        hole: hole == 0,
+        hole: hole > 0,
         listed,
+        older,
     });
     let clone = (1..=2_u128, 0..CUTS, 3..=VOLUMES);
     let note = (0..4_u8, proptest::option::of(any::<u8>()));
     let read = (places(), proptest::option::of(0..CUTS));
     prop_oneof![
         40 => write,
-        3 => copy,
+        6 => copy,
         3 => volume().prop_map(|volume| Op::Snapshot { volume }),
         2 => (1..=2_u128, 0..CUTS).prop_map(|(volume, cut)| Op::DeleteSnapshot { volume, cut }),
         1 => (1..=2_u128).prop_map(|volume| Op::DeleteVolume { volume }),
@@ -145,13 +147,14 @@ impl Driver {
                 };
                 let rule = Rule::Write { listed: Epoch(0) };
                 let value = if zero { Value::Zero } else { data(stamp) };
-                self.change(place, range, rule, (stamp, epoch, value));
+                self.change(place, range, rule, (stamp, epoch, value), 0);
             }
             Op::Copy {
                 place,
                 range,
                 hole,
                 listed,
+                older,
             } => {
                 self.sequence += 1;
                 let fence = Generation {
@@ -168,7 +171,7 @@ impl Driver {
                     Stamp::new(2, 0, self.sequence)
                 };
                 let value = if hole { Value::Hole } else { data(stamp) };
-                self.change(place, range, rule, (stamp, listed, value));
+                self.change(place, range, rule, (stamp, listed, value), older);
             }
             Op::Note { key, value } => {
                 self.world
@@ -191,12 +194,19 @@ impl Driver {
         self.world.poll();
     }
 
-    fn change(&mut self, place: Place, range: BlockRange, rule: Rule, made: (Stamp, u64, Value)) {
+    fn change(
+        &mut self,
+        place: Place,
+        range: BlockRange,
+        rule: Rule,
+        made: (Stamp, u64, Value),
+        older: u64,
+    ) {
         let (stamp, epoch, value) = made;
         let volume = place.volume.get() as usize;
         let tag = Tag {
             stamp,
-            cut: Cut(self.cuts[volume]),
+            cut: Cut(self.cuts[volume].saturating_sub(older)),
             epoch: Epoch(epoch),
         };
         self.world.submit(Pending::Change(Change {
@@ -276,8 +286,18 @@ impl Driver {
     }
 }
 
+/// Some thirty thousand operations; `MORAINE_STORE_CASES=5000` makes about a million.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("MORAINE_STORE_CASES").ok();
+    ProptestConfig {
+        cases: cases.map_or(150, |cases| cases.parse().expect("a number of cases")),
+        max_shrink_iters: 2000,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_store_does_what_the_model_does(segments in 9..24_u64, ops in vec(op(), 1..400)) {
