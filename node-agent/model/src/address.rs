@@ -106,6 +106,14 @@ impl BlockRange {
         Ok(Self { first, count })
     }
 
+    /// The blocks from `first` on before `end`, if there are any and they lie in the chunk.
+    pub fn between(first: u16, end: u16) -> Option<Self> {
+        (first < end && end <= CHUNK_BLOCKS).then(|| Self {
+            first,
+            count: end - first,
+        })
+    }
+
     /// The first block.
     pub const fn first(self) -> u16 {
         self.first
@@ -133,12 +141,7 @@ impl BlockRange {
 
     /// The blocks that both ranges hold.
     pub fn intersection(self, other: Self) -> Option<Self> {
-        let first = self.first.max(other.first);
-        let end = self.end().min(other.end());
-        (first < end).then(|| Self {
-            first,
-            count: end - first,
-        })
+        Self::between(self.first.max(other.first), self.end().min(other.end()))
     }
 
     /// Whether a block lies in both ranges.
@@ -163,6 +166,9 @@ mod tests {
         assert!(BlockRange::new(u16::MAX, u16::MAX).is_err());
         let last = BlockRange::new(1023, 1).unwrap();
         assert_eq!((last.first(), last.end(), last.bytes()), (1023, 1024, 4096));
+        assert_eq!(BlockRange::between(1023, 1024), Some(last));
+        assert_eq!(BlockRange::between(5, 5), None);
+        assert_eq!(BlockRange::between(5, 1025), None);
         assert!(BlockIndex::new(1024).is_err());
         assert!(ChunkIndex::new(VOLUME_CHUNKS_MAX).is_err());
     }

@@ -3,6 +3,8 @@
 //! One place to change should the format ever take another.
 
 use moraine_model::BLOCK_BYTES;
+use std::fmt;
+use std::ops::Deref;
 
 /// The checksum of some bytes.
 pub fn checksum(bytes: &[u8]) -> u32 {
@@ -10,8 +12,69 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 }
 
 /// The checksum of each block of `data`, in order.
-pub fn block_checksums(data: &[u8]) -> Vec<u32> {
-    data.chunks(BLOCK_BYTES).map(checksum).collect()
+pub fn block_checksums(data: &[u8]) -> Checksums {
+    match data.len() {
+        BLOCK_BYTES => Checksums::from(checksum(data)),
+        _ => data.chunks(BLOCK_BYTES).map(checksum).collect(),
+    }
+}
+
+/// The checksums of blocks that follow one another. Most writes are of one block, and its checksum
+/// needs no memory of its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Checksums(Sums);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Sums {
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl Deref for Checksums {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        match &self.0 {
+            Sums::One(sum) => std::slice::from_ref(sum),
+            Sums::Many(sums) => sums,
+        }
+    }
+}
+
+impl From<u32> for Checksums {
+    fn from(sum: u32) -> Self {
+        Self(Sums::One(sum))
+    }
+}
+
+impl From<&[u32]> for Checksums {
+    fn from(sums: &[u32]) -> Self {
+        match sums {
+            [sum] => Self::from(*sum),
+            _ => Self(Sums::Many(sums.into())),
+        }
+    }
+}
+
+impl From<Vec<u32>> for Checksums {
+    fn from(sums: Vec<u32>) -> Self {
+        match *sums {
+            [sum] => Self::from(sum),
+            _ => Self(Sums::Many(sums.into())),
+        }
+    }
+}
+
+impl FromIterator<u32> for Checksums {
+    fn from_iter<I: IntoIterator<Item = u32>>(sums: I) -> Self {
+        Self::from(sums.into_iter().collect::<Vec<_>>())
+    }
+}
+
+impl fmt::Debug for Checksums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 /// The checksum of `bytes` as if the four at `hole` were zero.

@@ -23,7 +23,7 @@ mod shard;
 mod sync;
 
 pub use buffer::{Buffer, Registration};
-pub use checksum::{block_checksums, checksum};
+pub use checksum::{Checksums, block_checksums, checksum};
 pub use disk::Disk;
 pub use error::{OpenError, StoreError};
 pub use format::{Place, Tag};

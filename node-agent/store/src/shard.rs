@@ -32,12 +32,12 @@ pub use request::{
 };
 pub use scrub::{BadBlock, ScrubReport};
 
-use crate::StoreError;
 use crate::disk::Disk;
 use crate::format::Layout;
 use crate::free_list::FreeList;
 use crate::index::Index;
 use crate::metrics::Metrics;
+use crate::{Buffer, StoreError};
 use compact::Compactor;
 use io::{Io, Task};
 use lifecycle::Chain;
@@ -145,6 +145,16 @@ impl<D: Disk> Shard<D> {
     /// What it has done so far, and how full it is.
     pub fn metrics(&self) -> Metrics {
         self.measured()
+    }
+
+    /// Memory for the data of a write, from the disk's pool.
+    pub fn buffer(&mut self, blocks: usize) -> Buffer {
+        self.io.disk().buffer(blocks)
+    }
+
+    /// Takes back the memory of an answered read.
+    pub fn recycle(&mut self, buffer: Buffer) {
+        self.io.disk().recycle(buffer);
     }
 
     /// Gives the disk back. What was not answered may or may not be durable.

@@ -5,6 +5,7 @@
 
 mod compaction;
 mod cpu;
+mod rig;
 mod row;
 
 use row::Row;

@@ -7,7 +7,9 @@
 //! each. It injects no errors and no corruption: the faulty disk does.
 
 use super::limits;
+use super::pool::Pool;
 use super::{Completion, Disk, Failure, Geometry, Operation};
+use crate::Buffer;
 use moraine_model::BLOCK_BYTES;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +50,7 @@ struct Queue {
 pub struct MemoryDisk {
     image: Arc<Image>,
     queue: Arc<Mutex<Queue>>,
+    pool: Pool,
 }
 
 /// The control of one handle's queue, kept by a test while a shard owns the handle.
@@ -148,6 +151,7 @@ impl MemoryDisk {
         Self {
             image: Arc::new(image),
             queue: Arc::default(),
+            pool: Pool::new(0, 0),
         }
     }
 
@@ -157,6 +161,7 @@ impl MemoryDisk {
         Self {
             image: Arc::clone(&self.image),
             queue: Arc::default(),
+            pool: Pool::new(0, 0),
         }
     }
 
@@ -176,6 +181,7 @@ impl MemoryDisk {
         Self {
             image: Arc::new(image),
             queue: Arc::default(),
+            pool: Pool::new(0, 0),
         }
     }
 
@@ -184,6 +190,20 @@ impl MemoryDisk {
         MemoryQueue {
             image: Arc::clone(&self.image),
             queue: Arc::clone(&self.queue),
+        }
+    }
+
+    /// Takes all the memory that the disk will ever need, so that a benchmark does not measure how
+    /// the system finds it.
+    pub fn touch(&self) {
+        for page in &self.image.pages {
+            let bytes = lock(page).take();
+            let mut bytes = bytes.unwrap_or_else(|| Arc::new(vec![0; PAGE_BYTES]));
+            // Zeroed memory is found when it is first written.
+            for byte in Arc::make_mut(&mut bytes).iter_mut().step_by(BLOCK_BYTES) {
+                *std::hint::black_box(byte) = *byte;
+            }
+            *lock(page) = Some(bytes);
         }
     }
 
@@ -292,13 +312,20 @@ impl Disk for MemoryDisk {
         let queue = lock(&self.queue);
         queue.pending.len() + queue.done.len()
     }
+
+    fn buffer(&mut self, blocks: usize) -> Buffer {
+        self.pool.take(blocks, &mut |_, _| Ok(()))
+    }
+
+    fn recycle(&mut self, buffer: Buffer) {
+        self.pool.give(buffer);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::FailureKind;
     use super::*;
-    use crate::Buffer;
 
     fn write(offset: u64, byte: u8) -> Operation {
         Operation::Write {

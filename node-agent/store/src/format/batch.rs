@@ -56,32 +56,6 @@ impl BatchHeader {
     pub fn batch_blocks(&self) -> u32 {
         u32::from(self.headers) + self.data_blocks
     }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut entries = Vec::with_capacity(ROOM_BYTES);
-        for entry in &self.entries {
-            entry.encode(&mut entries);
-        }
-        assert!(entries.len() <= ROOM_BYTES, "entries were packed to fit");
-        let narrow = |length| u16::try_from(length).expect("a block has fewer than 65536 bytes");
-        let mut block = frame::open(&KIND);
-        Writer(&mut block)
-            .u128(self.identity.disk.get())
-            .u32(self.identity.segment)
-            .u32(self.position)
-            .u64(self.identity.incarnation)
-            .u64(self.lsn)
-            .u64(self.durable_lsn)
-            .u32(self.identity.shard)
-            .u16(self.index)
-            .u16(self.headers)
-            .u32(self.data_blocks)
-            .u16(narrow(entries.len()))
-            .u16(narrow(self.entries.len()))
-            .u64(self.extent_lsn)
-            .bytes(&entries);
-        frame::close(block)
-    }
 }
 
 /// Counts the header blocks of a batch while entries are added to it.
@@ -118,7 +92,7 @@ impl Packing {
     }
 }
 
-/// How many header blocks the entries take when packed in order.
+/// The entries of each header block, packed in order.
 fn pack(entries: &[Entry]) -> Vec<&[Entry]> {
     let mut packed = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -154,8 +128,13 @@ pub struct BatchPlace {
 }
 
 /// Encodes the header blocks of a batch, and gives each entry its LSN and its data's position, in
-/// the order of the entries. Returns the headers; the data must follow in the same order.
-pub fn encode_batch(place: BatchPlace, entries: &mut [Entry]) -> Buffer {
+/// the order of the entries. Returns the headers, in memory that `buffer` gives for so many blocks;
+/// the data must follow in the same order.
+pub fn encode_batch(
+    place: BatchPlace,
+    entries: &mut [Entry],
+    buffer: impl FnOnce(usize) -> Buffer,
+) -> Buffer {
     let headers = pack(entries).len();
     let mut position = place.position + u32::try_from(headers).expect("a batch is bounded");
     let data_start = position;
@@ -172,23 +151,47 @@ pub fn encode_batch(place: BatchPlace, entries: &mut [Entry]) -> Buffer {
         }
         position += blocks;
     }
-    let mut out = Buffer::zeroed(headers);
+    let counts = Counts {
+        headers: u16::try_from(headers).expect("a batch is bounded"),
+        data_blocks: position - data_start,
+    };
+    let mut out = buffer(headers);
     let blocks = out.chunks_exact_mut(BLOCK_BYTES).zip(pack(entries));
     for (nth, (block, part)) in (0_u16..).zip(blocks) {
-        let header = BatchHeader {
-            identity: place.identity,
-            position: place.position + u32::from(nth),
-            lsn: place.lsn,
-            durable_lsn: place.durable_lsn,
-            extent_lsn: place.extent_lsn,
-            index: nth,
-            headers: u16::try_from(headers).expect("a batch is bounded"),
-            data_blocks: position - data_start,
-            entries: part.to_vec(),
-        };
-        block.copy_from_slice(&header.encode());
+        block.copy_from_slice(&encode_header(place, nth, counts, part));
     }
     out
+}
+
+/// What all headers of a batch say of its size.
+#[derive(Clone, Copy)]
+struct Counts {
+    headers: u16,
+    data_blocks: u32,
+}
+
+fn encode_header(place: BatchPlace, nth: u16, counts: Counts, entries: &[Entry]) -> Vec<u8> {
+    let narrow = |length| u16::try_from(length).expect("a block has fewer than 65536 bytes");
+    let entry_bytes = entries.iter().map(Entry::encoded_bytes).sum();
+    let mut block = frame::open(&KIND);
+    Writer(&mut block)
+        .u128(place.identity.disk.get())
+        .u32(place.identity.segment)
+        .u32(place.position + u32::from(nth))
+        .u64(place.identity.incarnation)
+        .u64(place.lsn)
+        .u64(place.durable_lsn)
+        .u32(place.identity.shard)
+        .u16(nth)
+        .u16(counts.headers)
+        .u32(counts.data_blocks)
+        .u16(narrow(entry_bytes))
+        .u16(narrow(entries.len()))
+        .u64(place.extent_lsn);
+    for entry in entries {
+        entry.encode(&mut block);
+    }
+    frame::close(block)
 }
 
 /// Reads one header block. `segment_blocks` bounds what it may claim.

@@ -2,6 +2,7 @@
 
 use super::cursor::{Reader, Writer};
 use super::{ENTRY_BLOCKS_MAX, FormatError, KEY_BYTES_MAX, NUMBER_MAX, VALUE_BYTES_MAX};
+use crate::Checksums;
 use moraine_model::{BlockRange, BucketId, ChunkIndex, Cut, Epoch, Generation, Stamp, VolumeId};
 
 const WHAT: &str = "entry";
@@ -45,7 +46,7 @@ pub enum BlockKind {
         /// The first block's number within the segment.
         position: u32,
         /// The checksum of each block.
-        checksums: Vec<u32>,
+        checksums: Checksums,
     },
     /// Zeros.
     Zero,
@@ -194,7 +195,7 @@ fn encode_blocks(entry: &BlockEntry, bytes: u16, out: &mut Vec<u8>) {
         BlockKind::Data {
             position,
             checksums,
-        } => (DATA, *position, checksums.as_slice()),
+        } => (DATA, *position, &**checksums),
         BlockKind::Zero => (ZERO, 0, &[][..]),
         BlockKind::Hole { .. } => (HOLE, 0, &[][..]),
     };
@@ -279,7 +280,7 @@ fn decode_blocks(kind: u8, lsn: u64, reader: &mut Reader<'_>) -> Result<BlockEnt
             if count > ENTRY_BLOCKS_MAX {
                 return Err(field("blocks"));
             }
-            let checksums: Option<Vec<u32>> = (0..count).map(|_| reader.u32()).collect();
+            let checksums: Option<Checksums> = (0..count).map(|_| reader.u32()).collect();
             BlockKind::Data {
                 position,
                 checksums: checksums.ok_or(field("length"))?,

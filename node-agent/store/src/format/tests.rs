@@ -8,6 +8,7 @@
 )]
 
 use super::*;
+use crate::Buffer;
 use moraine_model::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -44,7 +45,7 @@ fn block_entry() -> impl Strategy<Value = Entry> {
         let kind = match kind {
             0 => BlockKind::Data {
                 position: 0,
-                checksums,
+                checksums: checksums.into(),
             },
             1 => BlockKind::Zero,
             _ => BlockKind::Hole {
@@ -124,7 +125,7 @@ fn each_entry() -> Vec<Entry> {
             value,
         })
     };
-    let checksums = vec![0x1111_2222, 0x3333_4444];
+    let checksums = vec![0x1111_2222, 0x3333_4444].into();
     vec![
         blocks(BlockKind::Data {
             position: 0,
@@ -156,7 +157,7 @@ fn version_1_has_these_bytes() {
         extent_lsn: 80,
     };
     let mut entries = each_entry();
-    let batch = encode_batch(batch, &mut entries);
+    let batch = encode_batch(batch, &mut entries, Buffer::zeroed);
     let head = Head {
         disk,
         segment: 3,
@@ -282,7 +283,7 @@ proptest! {
         let place = BatchPlace { identity, position: 40, lsn, durable_lsn, extent_lsn: 3 };
         let packing = entries.iter().fold(Packing::default(), |p, entry| p.with(entry.encoded_bytes()));
         let headers = packing.header_blocks();
-        let bytes = encode_batch(place, &mut entries);
+        let bytes = encode_batch(place, &mut entries, Buffer::zeroed);
         prop_assert_eq!(bytes.blocks() as u32, headers);
         let mut seen = Vec::new();
         let mut data = 40 + headers;
@@ -326,7 +327,7 @@ proptest! {
         identity in identity(), mut entries in vec(entry(), 0..20), at in 0..4096_usize, flip in 1..=255_u8
     ) {
         let place = BatchPlace { identity, position: 40, lsn: 1, durable_lsn: 0, extent_lsn: 1 };
-        let mut batch = encode_batch(place, &mut entries)[..BLOCK_BYTES].to_vec();
+        let mut batch = encode_batch(place, &mut entries, Buffer::zeroed)[..BLOCK_BYTES].to_vec();
         batch[at] ^= flip;
         prop_assert!(decode_header(&batch, SEGMENT_BLOCKS).is_err());
         let mut block = superblock().encode();
@@ -344,7 +345,7 @@ proptest! {
             identity, index_position: 100, index_bytes: 10, index_checksum: 0, entries: 9,
             lsn_min: 1, lsn_max: 9,
         };
-        let batch = encode_batch(place, &mut entries)[..BLOCK_BYTES].to_vec();
+        let batch = encode_batch(place, &mut entries, Buffer::zeroed)[..BLOCK_BYTES].to_vec();
         for mut block in [batch, superblock().encode(), footer.encode()] {
             for &(at, byte) in &changes {
                 block[at] = byte;

@@ -94,11 +94,11 @@ impl Chunk {
                     .pieces(gap)
                     .filter(|piece| piece.kind != PieceKind::Hole)
                 {
-                    still.extend(between(next, piece.range.first()));
+                    still.extend(BlockRange::between(next, piece.range.first()));
                     next = piece.range.end();
                     found.pieces.push((*cut, piece));
                 }
-                still.extend(between(next, gap.end()));
+                still.extend(BlockRange::between(next, gap.end()));
             }
             found.missing = still;
         }
@@ -167,10 +167,6 @@ impl Chunk {
             .sum();
         layers + self.layers.capacity() * size_of::<(Cut, Layer)>()
     }
-}
-
-fn between(first: u16, end: u16) -> Option<BlockRange> {
-    BlockRange::new(first, end.saturating_sub(first)).ok()
 }
 
 /// Adds a block to ranges that are built in order.

@@ -157,11 +157,42 @@ impl Layer {
 
     /// The pieces that touch `range`, in order, cut to it.
     pub fn pieces(&self, range: BlockRange) -> impl Iterator<Item = Piece<'_>> {
-        let start = self.runs.partition_point(|run| run.end() <= range.first());
+        let start = self.position(range.first());
         let runs = self.runs[start..]
             .iter()
             .take_while(move |run| run.first() < range.end());
         runs.filter_map(move |run| self.piece(run).within(range))
+    }
+
+    /// The first run that ends behind a block. In a chunk that was written evenly it lies near where
+    /// the block lies among all, so the search begins there and mostly reads one line of memory.
+    fn position(&self, block: u16) -> usize {
+        let before = |run: &Run| run.end() <= block;
+        let guess = self.runs.len() * usize::from(block) / usize::from(CHUNK_BLOCKS);
+        let (mut low, mut high) = (0, self.runs.len());
+        let mut step = 1;
+        if self.runs.get(guess).is_some_and(before) {
+            low = guess + 1;
+            while let Some(run) = self.runs.get(guess + step) {
+                if !before(run) {
+                    high = guess + step;
+                    break;
+                }
+                low = guess + step + 1;
+                step *= 2;
+            }
+        } else {
+            high = guess;
+            while let Some(at) = guess.checked_sub(step) {
+                if before(&self.runs[at]) {
+                    low = at + 1;
+                    break;
+                }
+                high = at;
+                step *= 2;
+            }
+        }
+        low + self.runs[low..high].partition_point(before)
     }
 
     /// All pieces, in order.
@@ -194,7 +225,10 @@ impl Layer {
     }
 
     /// Puts a piece in, and hands what it covers to `displaced`.
-    pub fn insert(&mut self, piece: Piece<'_>, displaced: impl FnMut(&Piece<'_>)) {
+    pub fn insert(&mut self, piece: Piece<'_>, mut displaced: impl FnMut(&Piece<'_>)) {
+        if self.replace(&piece, &mut displaced) {
+            return;
+        }
         // What is covered goes first: then fewer runs are left than the chunk has blocks, and the
         // origins in use fit their ten bits with the new one.
         let at = self.cut_out(piece.range, displaced);
@@ -202,6 +236,28 @@ impl Layer {
         self.make_room(1);
         self.runs.insert(at, run);
         self.tidy();
+    }
+
+    /// Overwrites a run of one block in its place, the commonest of all changes.
+    fn replace(&mut self, piece: &Piece<'_>, displaced: &mut impl FnMut(&Piece<'_>)) -> bool {
+        let (PieceKind::Data, [sum]) = (piece.kind, piece.checksums) else {
+            return false;
+        };
+        let at = self.position(piece.range.first());
+        let same = |run: &&Run| run.range() == piece.range && run.kind() == PieceKind::Data;
+        let Some(run) = self.runs.get(at).filter(same) else {
+            return false;
+        };
+        let origin = self.origins[run.origin()];
+        if origin != Origin::of(piece) {
+            return false;
+        }
+        displaced(&self.piece(run));
+        let run = &mut self.runs[at];
+        run.sequence_low = low_half(piece.stamp.sequence);
+        run.location = piece.location;
+        run.sums = *sum;
+        true
     }
 
     /// Takes all versions of `range` out, and hands them to `displaced`.
@@ -212,8 +268,9 @@ impl Layer {
 
     /// Takes `range` out and returns where in the runs it was.
     fn cut_out(&mut self, range: BlockRange, mut displaced: impl FnMut(&Piece<'_>)) -> usize {
-        let start = self.runs.partition_point(|run| run.end() <= range.first());
-        let end = self.runs.partition_point(|run| run.first() < range.end());
+        let start = self.position(range.first());
+        let touched = self.runs[start..].iter();
+        let end = start + touched.take_while(|run| run.first() < range.end()).count();
         if start >= end {
             return start;
         }
@@ -227,13 +284,10 @@ impl Layer {
         }
         // At most two runs stick out: one to the left, one to the right.
         let (left, right) = (self.runs[start], self.runs[end - 1]);
-        let left_count = range.first().saturating_sub(left.first());
-        let left = BlockRange::new(left.first(), left_count)
-            .ok()
+        let left = BlockRange::between(left.first(), range.first())
             .map(|rest| self.shortened(&left, rest));
-        let right = BlockRange::new(range.end(), right.end().saturating_sub(range.end()))
-            .ok()
-            .map(|rest| self.shortened(&right, rest));
+        let right =
+            BlockRange::between(range.end(), right.end()).map(|rest| self.shortened(&right, rest));
         self.make_room(usize::from(left.is_some()) + usize::from(right.is_some()));
         self.runs.splice(start..end, left.into_iter().chain(right));
         start + usize::from(left.is_some())
@@ -261,13 +315,9 @@ impl Layer {
     }
 
     fn run_of(&mut self, piece: &Piece<'_>) -> Run {
-        let origin = Origin {
-            generation: piece.stamp.generation,
-            sequence_high: half(piece.stamp.sequence >> 32),
-            epoch: piece.epoch,
-        };
-        let mut run = Run::new(piece.range, self.origin_index(origin), piece.kind);
-        run.sequence_low = half(piece.stamp.sequence & u64::from(u32::MAX));
+        let origin = self.origin_index(Origin::of(piece));
+        let mut run = Run::new(piece.range, origin, piece.kind);
+        run.sequence_low = low_half(piece.stamp.sequence);
         run.location = piece.location;
         match (piece.kind, piece.checksums) {
             (PieceKind::Data, [sum]) => run.sums = *sum,
@@ -389,8 +439,18 @@ impl Layer {
     }
 }
 
-fn half(value: u64) -> u32 {
-    u32::try_from(value).expect("half of a number has 32 bits")
+impl Origin {
+    fn of(piece: &Piece<'_>) -> Self {
+        Self {
+            generation: piece.stamp.generation,
+            sequence_high: low_half(piece.stamp.sequence >> 32),
+            epoch: piece.epoch,
+        }
+    }
+}
+
+fn low_half(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).expect("half of a number has 32 bits")
 }
 
 /// What [`Layer::relocate`] moves: copies that compaction has made.

@@ -3,11 +3,11 @@
 //! The comparison is with durable versions of the same cut only. Versions of other cuts are other
 //! layers: a late write of an older cut belongs below them, wherever its stamp stands.
 
+use super::log::Draft;
 use super::request::{Content, Rule, Write};
-use crate::Buffer;
 use crate::format::{BlockEntry, BlockKind, ENTRY_BLOCKS_MAX, Entry, Tag};
-use crate::index::Index;
-use crate::index::layer::{Piece, PieceKind};
+use crate::index::layer::{Layer, Piece, PieceKind};
+use crate::{Buffer, Checksums};
 use moraine_model::{BLOCK_BYTES, BlockRange, Cut};
 
 /// Whether the version that is there stays.
@@ -24,103 +24,101 @@ fn stays(there: &Piece<'_>, arriving: Tag, rule: Rule) -> bool {
     }
 }
 
-/// The blocks of a write that are to be appended, in order. Of a hole these are the blocks that
-/// have a version to take away.
-pub(crate) fn news(index: &Index, write: &Write) -> Vec<BlockRange> {
-    let layer = index
-        .chunk(write.place)
-        .and_then(|chunk| chunk.layer(write.tag.cut));
+/// What of a write is to be appended.
+pub(super) enum News {
+    /// Nothing: what is there is durable and newer, or is this very write.
+    Nothing,
+    /// All of it.
+    Whole,
+    /// These blocks, in order. Of a hole those that have a version to take away.
+    Parts(Vec<BlockRange>),
+}
+
+/// Compares a write with the layer that it belongs to.
+pub(super) fn news(layer: Option<&Layer>, write: &Write) -> News {
     let hole = matches!(write.content, Content::Hole);
     let Some(layer) = layer else {
-        return if hole { vec![] } else { vec![write.range] };
+        return if hole { News::Nothing } else { News::Whole };
     };
     let stays = |piece: &Piece<'_>| stays(piece, write.tag, write.rule);
+    let mut parts = Vec::new();
     if hole {
         let pieces = layer.pieces(write.range);
         let goes = pieces.filter(|piece| piece.kind != PieceKind::Hole && !stays(piece));
-        return goes.map(|piece| piece.range).collect();
+        parts.extend(goes.map(|piece| piece.range));
+    } else {
+        let mut next = write.range.first();
+        for piece in layer.pieces(write.range).filter(stays) {
+            parts.extend(BlockRange::between(next, piece.range.first()));
+            next = piece.range.end();
+        }
+        if next == write.range.first() {
+            return News::Whole;
+        }
+        parts.extend(BlockRange::between(next, write.range.end()));
     }
-    let mut news = Vec::new();
-    let mut next = write.range.first();
-    for piece in layer.pieces(write.range).filter(stays) {
-        news.extend(BlockRange::new(next, piece.range.first() - next));
-        next = piece.range.end();
+    if parts.is_empty() {
+        News::Nothing
+    } else {
+        News::Parts(parts)
     }
-    news.extend(BlockRange::new(next, write.range.end() - next));
-    news
 }
 
-/// The entries of the blocks in `news`, and their data. LSNs and positions come with the batch. A
+/// Puts the entries of a write and its data into a draft. LSNs and positions come with the batch. A
 /// hole reaches down to the cut `hidden_from`.
-pub(crate) fn entries(
-    write: Write,
-    news: &[BlockRange],
-    hidden_from: Cut,
-) -> (Vec<Entry>, Vec<Buffer>) {
-    let Write {
-        place,
-        range: whole,
-        tag,
-        content,
-        ..
-    } = write;
-    let entry = |range, kind| {
-        Entry::Blocks(BlockEntry {
-            lsn: 0,
-            place,
-            range,
-            tag,
-            kind,
-        })
+pub(super) fn append(draft: &mut Draft, write: Write, news: &News, hidden_from: Cut) {
+    let whole = [write.range];
+    let parts = match news {
+        News::Nothing => &[][..],
+        News::Whole => &whole[..],
+        News::Parts(parts) => parts,
     };
-    let (data, checksums) = match content {
+    let entry = |range, kind| BlockEntry {
+        lsn: 0,
+        place: write.place,
+        range,
+        tag: write.tag,
+        kind,
+    };
+    let (data, checksums) = match write.content {
         Content::Zero => {
-            return (
-                news.iter().map(|&r| entry(r, BlockKind::Zero)).collect(),
-                vec![],
-            );
+            for range in parts {
+                draft.push(Entry::Blocks(entry(*range, BlockKind::Zero)));
+            }
+            return;
         }
         Content::Hole => {
-            return (
-                news.iter()
-                    .map(|&r| {
-                        entry(
-                            r,
-                            BlockKind::Hole {
-                                down_to: hidden_from,
-                            },
-                        )
-                    })
-                    .collect(),
-                vec![],
-            );
+            for range in parts {
+                let down_to = hidden_from;
+                draft.push(Entry::Blocks(entry(*range, BlockKind::Hole { down_to })));
+            }
+            return;
         }
         Content::Data { data, checksums } => (data, checksums),
     };
-    let mut entries = Vec::with_capacity(news.len());
-    for range in news {
+    let at = |block: u16| usize::from(block - write.range.first());
+    for range in parts {
         let mut first = range.first();
-        while first < range.end() {
-            let count = ENTRY_BLOCKS_MAX.min(range.end() - first);
-            let skip = usize::from(first - whole.first());
-            let checksums = checksums[skip..skip + usize::from(count)].to_vec();
-            let part = BlockRange::new(first, count).expect("a part of a range");
-            entries.push(entry(
-                part,
-                BlockKind::Data {
-                    position: 0,
-                    checksums,
-                },
-            ));
-            first += count;
+        while let Some(rest) = BlockRange::between(first, range.end()) {
+            let end = first + rest.count().min(ENTRY_BLOCKS_MAX);
+            let part = BlockRange::between(first, end).expect("a part of a range");
+            let checksums =
+                Checksums::from(&checksums[at(first)..at(first) + usize::from(part.count())]);
+            let kind = BlockKind::Data {
+                position: 0,
+                checksums,
+            };
+            draft.push(Entry::Blocks(entry(part, kind)));
+            first = end;
         }
     }
-    if news == [whole] {
-        return (entries, vec![data]);
+    if matches!(news, News::Whole) {
+        draft.data.push(data);
+        return;
     }
-    let parts = news.iter().map(|range| {
-        let start = usize::from(range.first() - whole.first()) * BLOCK_BYTES;
+    let parts = parts.iter().map(|range| {
+        let start = at(range.first()) * BLOCK_BYTES;
         Buffer::copy_of(&data[start..start + range.bytes()])
     });
-    (entries, parts.collect())
+    draft.data.extend(parts);
 }

@@ -306,7 +306,7 @@ impl<D: Disk> Shard<D> {
     /// Writes what was read, if it is what was once written.
     fn data_read(&mut self, job: &mut Job, items: Vec<Item>, buffer: Buffer, readable: bool) {
         let sums = items.iter().flat_map(|item| match &item.entry.kind {
-            BlockKind::Data { checksums, .. } => checksums.as_slice(),
+            BlockKind::Data { checksums, .. } => &**checksums,
             BlockKind::Zero | BlockKind::Hole { .. } => &[],
         });
         let bad = buffer

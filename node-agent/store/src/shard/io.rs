@@ -74,7 +74,7 @@ impl<D: Disk> Io<D> {
         self.tasks.is_empty()
     }
 
-    /// What has ended since; with `wait`, at least one unless nothing is under way.
+    /// What has ended since, writes without their buffers; with `wait`, at least one unless nothing is under way.
     pub(crate) fn completed(&mut self, wait: bool) -> Vec<(Task, Operation, Result<(), Failure>)> {
         self.flush();
         if wait {
@@ -85,7 +85,13 @@ impl<D: Disk> Io<D> {
         let ended = std::mem::take(&mut self.completions);
         let ended = ended.into_iter().filter_map(|completion| {
             let task = self.tasks.remove(&completion.tag)?;
-            Some((task, completion.operation, completion.outcome))
+            let mut operation = completion.operation;
+            if let Operation::Write { buffers, .. } = &mut operation {
+                for buffer in buffers.drain(..) {
+                    self.disk.recycle(buffer);
+                }
+            }
+            Some((task, operation, completion.outcome))
         });
         let ended = ended.collect();
         self.flush();

@@ -82,9 +82,9 @@ struct Batch {
 
 /// A batch that is being put together.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     entries: Vec<Entry>,
-    data: Vec<Buffer>,
+    pub(super) data: Vec<Buffer>,
     ids: Vec<RequestId>,
     packing: Packing,
     entry_bytes: usize,
@@ -93,15 +93,12 @@ struct Draft {
 }
 
 impl Draft {
-    fn add(&mut self, id: RequestId, entries: Vec<Entry>, data: Vec<Buffer>) {
-        for entry in &entries {
-            self.packing = self.packing.with(entry.encoded_bytes());
-            self.entry_bytes += entry.encoded_bytes();
-            self.data_blocks += entry.data_blocks();
-        }
-        self.entries.extend(entries);
-        self.data.extend(data);
-        self.ids.push(id);
+    /// Adds an entry; its data goes into `data`, in the same order.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.packing = self.packing.with(entry.encoded_bytes());
+        self.entry_bytes += entry.encoded_bytes();
+        self.data_blocks += entry.data_blocks();
+        self.entries.push(entry);
     }
 
     /// Sets the value of a record that the draft holds already.
@@ -148,8 +145,9 @@ pub(super) struct Log {
     pub(super) preparing: bool,
     waiting: VecDeque<(RequestId, Waiting)>,
     in_flight: VecDeque<Batch>,
-    /// Blocks that batches in flight change.
-    busy: BTreeMap<Place, Vec<BlockRange>>,
+    /// Blocks that the draft and batches in flight change: place and first block to the end. No two
+    /// overlap.
+    busy: BTreeMap<(Place, u16), u16>,
     next_lsn: u64,
     pub(super) durable_lsn: u64,
 }
@@ -184,24 +182,23 @@ impl Log {
     }
 
     fn is_busy(&self, place: Place, range: BlockRange) -> bool {
-        self.busy
-            .get(&place)
-            .is_some_and(|busy| busy.iter().any(|other| other.overlaps(range)))
+        // Since no two overlap, only the last that begins before the range's end can reach into it.
+        let mut before = self.busy.range((place, 0)..(place, range.end()));
+        before
+            .next_back()
+            .is_some_and(|(_, end)| *end > range.first())
     }
 
     fn mark_busy(&mut self, place: Place, range: BlockRange) {
-        self.busy.entry(place).or_default().push(range);
+        let before = self.busy.insert((place, range.first()), range.end());
+        assert!(
+            before.is_none(),
+            "overlapping writes were in flight together"
+        );
     }
 
     fn unmark_busy(&mut self, place: Place, range: BlockRange) {
-        if let Some(busy) = self.busy.get_mut(&place) {
-            if let Some(at) = busy.iter().position(|other| *other == range) {
-                busy.swap_remove(at);
-            }
-            if busy.is_empty() {
-                self.busy.remove(&place);
-            }
-        }
+        self.busy.remove(&(place, range.first()));
     }
 }
 
@@ -255,7 +252,7 @@ impl<D: Disk> Shard<D> {
             .range
             .blocks()
             .zip(data.chunks(BLOCK_BYTES))
-            .zip(checksums);
+            .zip(checksums.iter());
         match blocks.find(|((_, bytes), sum)| checksum(bytes) != **sum) {
             Some(((block, _), _)) => Err(StoreError::Mismatch { block }),
             None => Ok(()),
@@ -359,7 +356,9 @@ impl<D: Disk> Shard<D> {
             durable_lsn,
             extent_lsn,
         };
-        let headers = encode_batch(place, &mut draft.entries);
+        let headers = encode_batch(place, &mut draft.entries, |blocks| {
+            self.io.disk().buffer(blocks)
+        });
         let blocks = draft.packing.header_blocks() + draft.data_blocks;
         assert_eq!(
             headers.blocks(),
@@ -371,11 +370,6 @@ impl<D: Disk> Shard<D> {
         open.position += blocks;
         open.index_bytes += draft.entry_bytes;
         open.batches_in_flight += 1;
-        for entry in &draft.entries {
-            if let Entry::Blocks(entry) = entry {
-                self.log.mark_busy(entry.place, entry.range);
-            }
-        }
         self.metrics.batches += 1;
         self.metrics.batch_requests += draft.ids.len() as u64;
         self.metrics.log_blocks += u64::from(blocks);

@@ -3,7 +3,7 @@
 use crate::format::{Place, RecordKey, Tag};
 use crate::index::Share;
 use crate::index::layer::PieceKind;
-use crate::{Buffer, StoreError};
+use crate::{Buffer, Checksums, StoreError};
 use moraine_model::{BlockRange, Cut, Epoch, Generation, VolumeId};
 
 /// Names a request in its reply.
@@ -37,7 +37,7 @@ pub enum Content {
         /// Whole blocks, as many as the range has.
         data: Buffer,
         /// One checksum for each.
-        checksums: Vec<u32>,
+        checksums: Checksums,
     },
     /// Zeros, by zeroing or trimming.
     Zero,

@@ -177,7 +177,7 @@ impl<D: Disk> Shard<D> {
             ..
         } = self;
         let segment = segments.expect_mut(number);
-        for (nth, (block, sum)) in (0_u32..).zip(entry.range.blocks().zip(checksums)) {
+        for (nth, (block, sum)) in (0_u32..).zip(entry.range.blocks().zip(checksums.iter())) {
             if !segment.bitmap.is_live(position + nth) {
                 continue;
             }

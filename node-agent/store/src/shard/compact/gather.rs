@@ -82,7 +82,7 @@ impl<D: Disk> Shard<D> {
             let (start, end) = (usize::from(first), usize::from(first + count));
             let kind = BlockKind::Data {
                 position: 0,
-                checksums: checksums[start..end].to_vec(),
+                checksums: checksums[start..end].into(),
             };
             Some(BlockEntry {
                 range,

@@ -59,7 +59,7 @@ impl<D: Disk> Shard<D> {
                 checksums,
             } => {
                 let location = self.layout().location(segment, *position);
-                (PieceKind::Data, location, checksums.as_slice())
+                (PieceKind::Data, location, &**checksums)
             }
             BlockKind::Zero => (
                 PieceKind::Zero,

@@ -1,6 +1,6 @@
 //! Putting a batch together: which waiting requests go out now, and what of them is still news.
 
-use super::super::admit;
+use super::super::admit::{self, News};
 use super::super::request::{Content, Done, RequestId, Write};
 use super::super::{Control, Shard};
 use super::{Draft, Step, Waiting};
@@ -9,87 +9,89 @@ use crate::disk::Disk;
 use crate::format::{BLOCK_ENTRY_BYTES_MAX, ENTRY_BLOCKS_MAX, Entry, RecordEntry, RecordKey};
 use crate::index::Share;
 
+/// What the draft makes of a write.
+enum Verdict {
+    /// It goes, as far as it is news.
+    Goes(News),
+    /// It does not go now.
+    Waits(Step),
+}
+
 impl<D: Disk> Shard<D> {
     /// Takes requests into the draft until one must wait.
     pub(super) fn fill(&mut self, draft: &mut Draft) -> Step {
         while let Some((id, waiting)) = self.log.waiting.pop_front() {
-            let step = match &waiting {
-                Waiting::Write(write) => self.draft_write(draft, write),
-                Waiting::Note(key, value) => Ok(self.draft_note(draft, id, key, value.as_ref())),
-                Waiting::Control(..) => {
+            let (outcome, waiting) = match waiting {
+                Waiting::Write(write) => match self.judge(draft, &write) {
+                    Ok(Verdict::Goes(news)) => {
+                        self.take_write(draft, id, write, &news);
+                        continue;
+                    }
+                    Ok(Verdict::Waits(step)) => (Ok(step), Waiting::Write(write)),
+                    Err(error) => (Err(error), Waiting::Write(write)),
+                },
+                Waiting::Note(key, value) => {
+                    let step = self.draft_note(draft, id, &key, value.as_ref());
+                    (Ok(step), Waiting::Note(key, value))
+                }
+                Waiting::Control(share, control) => {
                     let alone = draft.entries.is_empty() && self.log.in_flight.is_empty();
-                    if alone {
-                        Ok(Step::Taken)
+                    let step = if alone {
+                        self.draft_control(draft, id, share, control)
                     } else {
                         Ok(Step::Held)
-                    }
+                    };
+                    (step, Waiting::Control(share, control))
                 }
             };
-            match (step, waiting) {
-                (Ok(Step::Taken), Waiting::Write(write)) => self.take_write(draft, id, write),
-                (Ok(Step::Taken), Waiting::Note(..)) => {}
-                (Ok(Step::Taken), Waiting::Control(share, control)) => {
-                    match self.draft_control(draft, id, share, control) {
-                        Ok(Step::Taken) if draft.control => return Step::Held,
-                        Ok(Step::Taken) => {}
-                        Ok(step) => {
-                            self.log
-                                .waiting
-                                .push_front((id, Waiting::Control(share, control)));
-                            return step;
-                        }
-                        Err(error) => self.reply(id, Err(error)),
-                    }
-                }
-                (Ok(step), waiting) => {
+            match outcome {
+                Ok(Step::Taken) if draft.control => return Step::Held,
+                Ok(Step::Taken) => {}
+                Ok(step) => {
                     self.log.waiting.push_front((id, waiting));
                     return step;
                 }
-                (Err(error), _) => self.reply(id, Err(error)),
+                Err(error) => self.reply(id, Err(error)),
             }
         }
         Step::Held
     }
 
-    /// Whether the write can go into the draft now.
-    fn draft_write(&mut self, draft: &Draft, write: &Write) -> Result<Step, StoreError> {
-        let overlaps = draft.entries.iter().any(|entry| match entry {
-            Entry::Blocks(other) => other.place == write.place && other.range.overlaps(write.range),
-            Entry::Record(_) => false,
-        });
-        if overlaps || self.log.is_busy(write.place, write.range) {
-            return Ok(Step::Held);
+    /// Whether the write can go into the draft now, and what of it is news.
+    fn judge(&self, draft: &Draft, write: &Write) -> Result<Verdict, StoreError> {
+        if self.log.is_busy(write.place, write.range) {
+            return Ok(Verdict::Waits(Step::Held));
         }
         let share = self.index.share(write.place.share());
         if share.is_some_and(|share| !share.retention.head_is_read()) {
             return Err(StoreError::Deleted(write.place.volume));
         }
+        let chunk = share.and_then(|share| share.chunks.get(&write.place.chunk.get()));
+        let news = admit::news(chunk.and_then(|chunk| chunk.layer(write.tag.cut)), write);
+        if matches!(news, News::Nothing) {
+            return Ok(Verdict::Goes(news));
+        }
         let data = matches!(write.content, Content::Data { .. });
         if data && !self.data_may_go() {
             return if self.space_may_come() {
-                Ok(Step::Held)
+                Ok(Verdict::Waits(Step::Held))
             } else {
                 Err(StoreError::NoSpace)
             };
         }
-        let blocks = if data {
-            u32::from(write.range.count())
-        } else {
-            0
+        let (blocks, parts) = match &news {
+            News::Nothing => (0, 0),
+            News::Whole => (write.range.count(), 1),
+            News::Parts(parts) => (parts.iter().map(|part| part.count()).sum(), parts.len()),
         };
-        // Cutting a write where older versions stay makes at most one entry for every two blocks.
-        let parts = usize::from(write.range.count()).div_ceil(2);
-        let known = self
-            .index
-            .chunk(write.place)
-            .is_some_and(|c| c.layer(write.tag.cut).is_some());
-        let parts = if known {
-            parts
-        } else {
-            1 + usize::from(write.range.count() / ENTRY_BLOCKS_MAX)
-        };
-        let largest = BLOCK_ENTRY_BYTES_MAX + 4 * usize::from(ENTRY_BLOCKS_MAX);
-        Ok(self.fits(draft, blocks, parts, largest))
+        // Each part may be cut into entries of a bounded length.
+        let entries = parts + usize::from(blocks / ENTRY_BLOCKS_MAX);
+        let largest = BLOCK_ENTRY_BYTES_MAX + 4 * usize::from(blocks.min(ENTRY_BLOCKS_MAX));
+        let blocks = if data { u32::from(blocks) } else { 0 };
+        Ok(match self.fits(draft, blocks, entries, largest) {
+            Step::Taken => Verdict::Goes(news),
+            step => Verdict::Waits(step),
+        })
     }
 
     /// Whether so many entries and blocks more fit draft and extent, with the sizes at their worst.
@@ -113,21 +115,27 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Puts what is news of a write into the draft, or answers it if nothing is.
-    fn take_write(&mut self, draft: &mut Draft, id: RequestId, write: Write) {
-        let news = admit::news(&self.index, &write);
-        if news.is_empty() {
-            // What is there is durable and newer, or is this very write.
+    /// Puts what is news of a write into the draft, or answers it if nothing is: then what is there
+    /// is durable and newer, or is this very write.
+    fn take_write(&mut self, draft: &mut Draft, id: RequestId, write: Write, news: &News) {
+        if matches!(news, News::Nothing) {
             self.reply(id, Ok(Done::Durable));
             return;
         }
         // Nothing that changes what is kept is in flight: this is what holds when it is applied.
-        let share = self.index.share(write.place.share());
-        let hidden_from = share.map_or(write.tag.cut, |share| {
-            share.retention.hidden_from(write.tag.cut)
-        });
-        let (entries, data) = admit::entries(write, &news, hidden_from);
-        draft.add(id, entries, data);
+        let cut = write.tag.cut;
+        let hidden_from = match (&write.content, self.index.share(write.place.share())) {
+            (Content::Hole, Some(share)) => share.retention.hidden_from(cut),
+            _ => cut,
+        };
+        let known = draft.entries.len();
+        admit::append(draft, write, news, hidden_from);
+        draft.ids.push(id);
+        for entry in &draft.entries[known..] {
+            if let Entry::Blocks(entry) = entry {
+                self.log.mark_busy(entry.place, entry.range);
+            }
+        }
     }
 
     fn draft_note(
@@ -151,7 +159,8 @@ impl<D: Disk> Shard<D> {
         let entry = Entry::Record(record);
         let step = self.fits(draft, 0, 9, entry.encoded_bytes());
         if matches!(step, Step::Taken) {
-            draft.add(id, vec![entry], Vec::new());
+            draft.push(entry);
+            draft.ids.push(id);
         }
         step
     }
@@ -174,7 +183,8 @@ impl<D: Disk> Shard<D> {
                 key: key.encode(),
                 value,
             };
-            draft.add(id, vec![Entry::Record(record)], Vec::new());
+            draft.push(Entry::Record(record));
+            draft.ids.push(id);
             draft.control = true;
         }
         Ok(step)

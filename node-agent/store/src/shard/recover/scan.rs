@@ -211,7 +211,7 @@ impl<D: Disk> Extent<'_, D> {
             if *position != next || end - next < u32::from(blocks.range.count()) {
                 return Ok(None);
             }
-            for sum in checksums {
+            for sum in checksums.iter() {
                 data_whole &= checksum(self.block(next)?) == *sum;
                 next += 1;
             }

@@ -147,7 +147,7 @@ fn copy_chunk(from: &mut Shard<disk::MemoryDisk>, to: &mut Shard<disk::MemoryDis
                     None => Content::Zero,
                     Some(data) => Content::Data {
                         data: Buffer::copy_of(&data[skip * 4096..(skip + count) * 4096]),
-                        checksums: part.checksums[skip..skip + count].to_vec(),
+                        checksums: part.checksums[skip..skip + count].into(),
                     },
                 };
                 let tag = Tag {
