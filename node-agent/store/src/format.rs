@@ -17,7 +17,7 @@ pub use batch::{BatchHeader, BatchPlace, Identity, Packing, decode_header, encod
 pub use entry::{
     BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Place, RecordEntry, RecordKey, Tag,
 };
-pub use footer::{Footer, decode_index, encode_index, sort_index};
+pub use footer::{Footer, decode_index, encode_index, sort_index, take_indexed};
 pub use frame::VERSION;
 pub use head::{Head, SegmentState};
 pub use superblock::{Layout, Superblock};

@@ -9,7 +9,7 @@ const OUTSTANDING: usize = 32;
 const VOLUME_BLOCKS: u64 = 1 << 17;
 const WRITES: u64 = 400_000;
 const SEGMENTS_PER_SHARD: u64 = 32;
-const ROUNDS: usize = 1;
+const ROUNDS: usize = 5;
 
 /// Measures writes without a device.
 pub(crate) fn run(print: &mut dyn FnMut(Row)) {
@@ -50,28 +50,17 @@ fn writes_per_s(shards: u32) -> f64 {
                     let mut random = Random(u64::from(number) + 1);
                     start.wait();
                     let begun = Instant::now();
-                    let c0 = cpu();
                     rig::drive(&mut shard, OUTSTANDING, WRITES, |shard| {
                         let block = random.below(volume.blocks());
                         volume.write(shard, block, 1)
                     });
-                    eprintln!("cpu {} ns", (cpu() - c0) / WRITES);
                     begun.elapsed()
                 })
             })
             .collect();
-        let times = running.into_iter().map(|thread| thread.join());
+        let times = running.into_iter().map(std::thread::ScopedJoinHandle::join);
         times.map(|time| time.expect("a shard ran")).max()
     });
     let seconds = slowest.expect("at least one shard").as_secs_f64();
     WRITES as f64 * f64::from(shards) / seconds
-}
-fn cpu() -> u64 {
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
 }

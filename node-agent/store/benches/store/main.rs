@@ -3,8 +3,13 @@
 //! `cargo xtask bench store` shows them as a table. Words behind `--` choose groups:
 //! `cargo bench -p moraine-store --bench store -- cpu index`.
 
+// Figures are averages of counts that are far below 2^52, and indexes fit every machine this runs on.
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+
 mod compaction;
 mod cpu;
+mod index;
+mod reopening;
 mod rig;
 mod row;
 
@@ -13,7 +18,12 @@ use row::Row;
 /// Measures, and prints each row when it has it.
 type Group = fn(&mut dyn FnMut(Row));
 
-const GROUPS: &[(&str, Group)] = &[("cpu", cpu::run), ("compaction", compaction::run)];
+const GROUPS: &[(&str, Group)] = &[
+    ("cpu", cpu::run),
+    ("index", index::run),
+    ("reopening", reopening::run),
+    ("compaction", compaction::run),
+];
 
 fn main() {
     let wanted: Vec<String> = std::env::args()

@@ -12,16 +12,20 @@ use moraine_store::{
 /// Blocks of a full-sized segment.
 pub(crate) const SEGMENT_BLOCKS: u32 = 32_768;
 
+/// The cluster that all disks belong to.
+pub(crate) fn cluster() -> ClusterId {
+    ClusterId::new(1).expect("not zero")
+}
+
 /// Formats a disk for so many shards and opens it.
 pub(crate) fn formatted<D: Disk>(disk: &mut D, shards: u32) -> Opened {
-    let cluster = ClusterId::new(1).expect("not zero");
     let disk_id = DiskId::new(2).expect("not zero");
     let options = FormatOptions {
         shards,
-        ..FormatOptions::new(cluster, disk_id)
+        ..FormatOptions::new(cluster(), disk_id)
     };
     format(disk, &options).expect("a blank disk is formatted");
-    open(disk, cluster).expect("what was formatted opens")
+    open(disk, cluster()).expect("what was formatted opens")
 }
 
 /// A shard of an opened disk with nothing but its default options.
@@ -42,6 +46,14 @@ impl Random {
         let value = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
         ((u128::from(value) * u128::from(bound)) >> 64) as u64
     }
+
+    /// Puts things in a random order.
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            let other = self.below(last as u64 + 1) as usize;
+            things.swap(last, other);
+        }
+    }
 }
 
 /// A volume whose chunks lie in the buckets of one shard, as an engine would write it.
@@ -59,13 +71,22 @@ impl Volume {
     /// A volume of so many blocks for one of so many shards.
     pub(crate) fn new(blocks: u64, shards: u32, shard: u32) -> Self {
         let data = std::array::from_fn(|nth| (nth % 251) as u8);
+        Self::of(&data, blocks, shards, shard)
+    }
+
+    /// One whose data is all zeros, though it is written as data.
+    pub(crate) fn of_zeros(blocks: u64, shards: u32, shard: u32) -> Self {
+        Self::of(&[0; BLOCK_BYTES], blocks, shards, shard)
+    }
+
+    fn of(data: &[u8; BLOCK_BYTES], blocks: u64, shards: u32, shard: u32) -> Self {
         Self {
             blocks,
             shards,
             shard,
             sequence: 0,
-            data,
-            sum: block_checksums(&data)[0],
+            data: *data,
+            sum: block_checksums(data)[0],
         }
     }
 

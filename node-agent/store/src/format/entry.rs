@@ -161,15 +161,36 @@ impl Entry {
         );
     }
 
-    /// Takes one entry from the front of `bytes`; `Ok(None)` when none are left.
-    pub fn take(bytes: &mut &[u8]) -> Result<Option<Self>, FormatError> {
+    /// Takes the bytes of one entry from the front of `bytes` without a look at most of them.
+    pub fn skip<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, FormatError> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let field = |field| FormatError::Field { what: WHAT, field };
-        let length = bytes.get(2..4).ok_or(field("length"))?;
+        let field = FormatError::Field {
+            what: WHAT,
+            field: "length",
+        };
+        let length = bytes.get(2..4).ok_or(field)?;
         let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
-        let (entry, rest) = bytes.split_at_checked(length).ok_or(field("length"))?;
+        let least = RECORD_FIELDS_BYTES.min(BLOCK_FIELDS_BYTES);
+        let entry = bytes.split_at_checked(length).filter(|_| length >= least);
+        let (entry, rest) = entry.ok_or(field)?;
+        *bytes = rest;
+        Ok(Some(entry))
+    }
+
+    /// Whether these bytes of an entry are those of a record.
+    pub fn is_record(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&RECORD)
+    }
+
+    /// Takes one entry from the front of `bytes`; `Ok(None)` when none are left.
+    pub fn take(bytes: &mut &[u8]) -> Result<Option<Self>, FormatError> {
+        let mut rest = *bytes;
+        let Some(entry) = Self::skip(&mut rest)? else {
+            return Ok(None);
+        };
+        let field = |field| FormatError::Field { what: WHAT, field };
         let mut reader = Reader(entry);
         let kind = reader.u8().ok_or(field("length"))?;
         reader.bytes(3).ok_or(field("length"))?;
@@ -280,7 +301,10 @@ fn decode_blocks(kind: u8, lsn: u64, reader: &mut Reader<'_>) -> Result<BlockEnt
             if count > ENTRY_BLOCKS_MAX {
                 return Err(field("blocks"));
             }
-            let checksums: Option<Checksums> = (0..count).map(|_| reader.u32()).collect();
+            let checksums: Option<Checksums> = match count {
+                1 => reader.u32().map(Checksums::from),
+                _ => (0..count).map(|_| reader.u32()).collect(),
+            };
             BlockKind::Data {
                 position,
                 checksums: checksums.ok_or(field("length"))?,

@@ -4,7 +4,7 @@ use super::batch::Identity;
 use super::cursor::Writer;
 use super::entry::{BlockKind, Entry};
 use super::frame::{self, Kind};
-use super::{FOOTER_BLOCKS, FormatError, HEAD_BLOCKS};
+use super::{FOOTER_BLOCKS, FormatError, HEAD_BLOCKS, NUMBER_MAX};
 use crate::checksum::checksum;
 use moraine_model::{BLOCK_BYTES, DiskId};
 
@@ -71,6 +71,9 @@ impl Footer {
         if index_position < HEAD_BLOCKS || !inside {
             return Err(KIND.field("index position"));
         }
+        if lsn_max > NUMBER_MAX {
+            return Err(KIND.field("LSN"));
+        }
         Ok(Self {
             identity: Identity {
                 disk,
@@ -124,19 +127,38 @@ pub fn decode_index(footer: &Footer, bytes: &[u8]) -> Result<Vec<Entry>, FormatE
     }
     let field = |field| FormatError::Field { what: INDEX, field };
     let mut entries = Vec::with_capacity((footer.entries as usize).min(rest.len() / 16));
-    while let Some(entry) = Entry::take(&mut rest)? {
-        if let Entry::Blocks(blocks) = &entry
-            && let BlockKind::Data { position, .. } = blocks.kind
-        {
-            let end = position.checked_add(u32::from(blocks.range.count()));
-            if position < HEAD_BLOCKS || end.is_none_or(|end| end > footer.index_position) {
-                return Err(field("data position"));
-            }
-        }
+    while let Some(entry) = take_indexed(footer, &mut rest)? {
         entries.push(entry);
     }
     if entries.len() != footer.entries as usize {
         return Err(field("number of entries"));
     }
     Ok(entries)
+}
+
+/// Takes one entry from the front of an index's bytes; `Ok(None)` when none are left.
+pub fn take_indexed(footer: &Footer, bytes: &mut &[u8]) -> Result<Option<Entry>, FormatError> {
+    let entry = Entry::take(bytes)?;
+    let lsns = footer.lsn_min..=footer.lsn_max;
+    if entry
+        .as_ref()
+        .is_some_and(|entry| !lsns.contains(&entry.lsn()))
+    {
+        return Err(FormatError::Field {
+            what: INDEX,
+            field: "LSN",
+        });
+    }
+    if let Some(Entry::Blocks(blocks)) = &entry
+        && let BlockKind::Data { position, .. } = blocks.kind
+    {
+        let end = position.checked_add(u32::from(blocks.range.count()));
+        if position < HEAD_BLOCKS || end.is_none_or(|end| end > footer.index_position) {
+            return Err(FormatError::Field {
+                what: INDEX,
+                field: "data position",
+            });
+        }
+    }
+    Ok(entry)
 }

@@ -52,12 +52,30 @@ impl Chunk {
 
     /// Puts a version in, and hands what it covers in its own layer to `displaced`.
     pub fn insert(&mut self, cut: Cut, piece: Piece<'_>, displaced: impl FnMut(&Piece<'_>)) {
-        let at = self.position(cut).unwrap_or_else(|at| {
+        let at = self.layer_at(cut);
+        self.layers[at].1.insert(piece, displaced);
+    }
+
+    /// Makes room in the layer of a cut for so many runs that are to be put in.
+    pub fn reserve(&mut self, cut: Cut, runs: usize) {
+        if runs > 0 {
+            let at = self.layer_at(cut);
+            self.layers[at].1.reserve(runs);
+        }
+    }
+
+    /// Puts a version in behind all others of its layer.
+    pub fn push(&mut self, cut: Cut, piece: Piece<'_>) {
+        let at = self.layer_at(cut);
+        self.layers[at].1.push(piece);
+    }
+
+    fn layer_at(&mut self, cut: Cut) -> usize {
+        self.position(cut).unwrap_or_else(|at| {
             self.layers.reserve_exact(1);
             self.layers.insert(at, (cut, Layer::default()));
             at
-        });
-        self.layers[at].1.insert(piece, displaced);
+        })
     }
 
     /// Takes out what the layers of some cuts say of `range`.

@@ -1,11 +1,13 @@
 //! One layer of one chunk in memory: which version each block has, in sorted runs.
 //!
-//! The budget is 16 bytes for a block that was written alone, so a run is 16 bytes: it packs block,
-//! length, kind and an index into the layer's short list of origins in one word; it keeps the
-//! checksum of a single block in itself, and those of longer runs in the layer's pool.
+//! The budget is 16 bytes for a block that was written alone, with all that is around it, so a run
+//! is 15 bytes: it packs block, length, kind and an index into the layer's short list of origins in
+//! one word; it keeps the checksum of a single block in itself, and those of longer runs in the
+//! layer's pool.
 
 use crate::format::Tag;
 use moraine_model::{BlockRange, CHUNK_BLOCKS, Cut, Epoch, Generation, Stamp};
+use std::ops::Deref;
 
 /// What a run of blocks is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,41 @@ pub struct Piece<'a> {
     /// The epoch under which it was written here.
     pub epoch: Epoch,
     /// The checksum of each block of data.
-    pub checksums: &'a [u32],
+    pub checksums: Sums<'a>,
+}
+
+/// The checksums of a piece. A run keeps that of a single block where no reference can point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sums<'a> {
+    /// That of one block.
+    One(u32),
+    /// Those of several, or none.
+    Many(&'a [u32]),
+}
+
+impl Sums<'_> {
+    /// Of what is no data.
+    pub const NONE: Self = Self::Many(&[]);
+}
+
+impl<'a> From<&'a [u32]> for Sums<'a> {
+    fn from(sums: &'a [u32]) -> Self {
+        match sums {
+            [sum] => Self::One(*sum),
+            _ => Self::Many(sums),
+        }
+    }
+}
+
+impl Deref for Sums<'_> {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        match self {
+            Self::One(sum) => std::slice::from_ref(sum),
+            Self::Many(sums) => sums,
+        }
+    }
 }
 
 impl<'a> Piece<'a> {
@@ -40,14 +76,14 @@ impl<'a> Piece<'a> {
     pub fn within(self, range: BlockRange) -> Option<Piece<'a>> {
         let common = self.range.intersection(range)?;
         let skip = common.first() - self.range.first();
-        let (location, checksums) = if self.kind == PieceKind::Data {
-            let end = usize::from(skip + common.count());
-            (
+        let end = usize::from(skip + common.count());
+        let (location, checksums) = match (self.kind, self.checksums) {
+            (PieceKind::Data, Sums::Many(sums)) => (
                 self.location + u32::from(skip),
-                &self.checksums[usize::from(skip)..end],
-            )
-        } else {
-            (self.location, &[][..])
+                Sums::from(&sums[usize::from(skip)..end]),
+            ),
+            // One block can't be cut.
+            _ => (self.location, self.checksums),
         };
         Some(Piece {
             range: common,
@@ -67,23 +103,30 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// What many runs share: a stamp without the low half of its sequence, and the epoch.
+/// What many runs share: a stamp without the low bits of its sequence, and the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Origin {
     generation: Generation,
-    sequence_high: u32,
+    sequence_high: u64,
     epoch: Epoch,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Packed: a byte for each of a hundred million blocks is worth an unaligned load.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, packed)]
 struct Run {
     /// First block, length - 1 and origin with 10 bits each, kind with 2.
     packed: u32,
-    sequence_low: u32,
     location: u32,
     /// The checksum of a single block, or where those of a longer run start in the pool.
     sums: u32,
+    /// The low bits of the sequence, little-endian.
+    sequence_low: [u8; 3],
 }
+
+/// Bits of a sequence that a run keeps itself. A volume makes many more writes than that, but the
+/// newest of one chunk's 1024 blocks rarely are far apart, and each distance costs one origin.
+const SEQUENCE_LOW_BITS: u32 = 24;
 
 const FIELD_BITS: u32 = 10;
 const FIELD_MASK: u32 = (1 << FIELD_BITS) - 1;
@@ -104,9 +147,9 @@ impl Run {
             | kind << (3 * FIELD_BITS);
         Self {
             packed,
-            sequence_low: 0,
             location: 0,
             sums: 0,
+            sequence_low: [0; 3],
         }
     }
 
@@ -203,14 +246,16 @@ impl Layer {
     fn piece<'a>(&'a self, run: &'a Run) -> Piece<'a> {
         let origin = self.origins[run.origin()];
         let checksums = match (run.kind(), run.count()) {
-            (PieceKind::Data, 1) => std::slice::from_ref(&run.sums),
+            (PieceKind::Data, 1) => Sums::One(run.sums),
             (PieceKind::Data, count) => {
                 let start = run.sums as usize;
-                &self.pool[start..start + usize::from(count)]
+                Sums::Many(&self.pool[start..start + usize::from(count)])
             }
-            _ => &[],
+            _ => Sums::NONE,
         };
-        let sequence = u64::from(origin.sequence_high) << 32 | u64::from(run.sequence_low);
+        let [a, b, c] = run.sequence_low;
+        let low = u64::from(u32::from_le_bytes([a, b, c, 0]));
+        let sequence = origin.sequence_high << SEQUENCE_LOW_BITS | low;
         Piece {
             range: run.range(),
             kind: run.kind(),
@@ -238,9 +283,20 @@ impl Layer {
         self.tidy();
     }
 
+    /// Puts a piece in behind all others.
+    pub fn push(&mut self, piece: Piece<'_>) {
+        let behind = self
+            .runs
+            .last()
+            .is_none_or(|run| run.end() <= piece.range.first());
+        assert!(behind, "pieces come in order");
+        let run = self.run_of(&piece);
+        self.runs.push(run);
+    }
+
     /// Overwrites a run of one block in its place, the commonest of all changes.
     fn replace(&mut self, piece: &Piece<'_>, displaced: &mut impl FnMut(&Piece<'_>)) -> bool {
-        let (PieceKind::Data, [sum]) = (piece.kind, piece.checksums) else {
+        let (PieceKind::Data, Sums::One(sum)) = (piece.kind, piece.checksums) else {
             return false;
         };
         let at = self.position(piece.range.first());
@@ -254,9 +310,9 @@ impl Layer {
         }
         displaced(&self.piece(run));
         let run = &mut self.runs[at];
-        run.sequence_low = low_half(piece.stamp.sequence);
+        run.sequence_low = low_bits(piece.stamp.sequence);
         run.location = piece.location;
-        run.sums = *sum;
+        run.sums = sum;
         true
     }
 
@@ -317,11 +373,11 @@ impl Layer {
     fn run_of(&mut self, piece: &Piece<'_>) -> Run {
         let origin = self.origin_index(Origin::of(piece));
         let mut run = Run::new(piece.range, origin, piece.kind);
-        run.sequence_low = low_half(piece.stamp.sequence);
+        run.sequence_low = low_bits(piece.stamp.sequence);
         run.location = piece.location;
         match (piece.kind, piece.checksums) {
-            (PieceKind::Data, [sum]) => run.sums = *sum,
-            (PieceKind::Data, sums) => {
+            (PieceKind::Data, Sums::One(sum)) => run.sums = sum,
+            (PieceKind::Data, Sums::Many(sums)) => {
                 assert_eq!(
                     sums.len(),
                     usize::from(piece.range.count()),
@@ -367,19 +423,24 @@ impl Layer {
         self.origins = kept;
     }
 
+    /// Makes room for exactly so many runs more.
+    pub fn reserve(&mut self, runs: usize) {
+        self.runs.reserve_exact(runs);
+    }
+
     /// Grows in small steps: doubling would break the memory budget, and a chunk is short.
     fn make_room(&mut self, added: usize) {
         let most = usize::from(CHUNK_BLOCKS);
         if self.runs.len() + added > self.runs.capacity() {
-            let step = added.max(self.runs.len() / 16);
+            let step = added.max(self.runs.len() / 64);
             let step = step.min(most.saturating_sub(self.runs.len())).max(added);
             self.runs.reserve_exact(step);
         }
     }
 
-    /// Packs the pool when more than half of it is garbage.
+    /// Packs the pool when a fifth of it is garbage.
     fn tidy(&mut self) {
-        if self.pool.len() < 64 || self.pool_live as usize * 2 > self.pool.len() {
+        if self.pool.len() < 64 || self.pool_live as usize * 5 > self.pool.len() * 4 {
             if self.pool_live == 0 {
                 self.pool = Vec::new();
             }
@@ -424,7 +485,7 @@ impl Layer {
                 location,
                 stamp,
                 epoch,
-                checksums: &checksums,
+                checksums: Sums::from(checksums.as_slice()),
             };
             self.insert(piece, |_| {});
             moved(range);
@@ -443,14 +504,15 @@ impl Origin {
     fn of(piece: &Piece<'_>) -> Self {
         Self {
             generation: piece.stamp.generation,
-            sequence_high: low_half(piece.stamp.sequence >> 32),
+            sequence_high: piece.stamp.sequence >> SEQUENCE_LOW_BITS,
             epoch: piece.epoch,
         }
     }
 }
 
-fn low_half(value: u64) -> u32 {
-    u32::try_from(value & u64::from(u32::MAX)).expect("half of a number has 32 bits")
+fn low_bits(sequence: u64) -> [u8; 3] {
+    let [a, b, c, ..] = sequence.to_le_bytes();
+    [a, b, c]
 }
 
 /// What [`Layer::relocate`] moves: copies that compaction has made.

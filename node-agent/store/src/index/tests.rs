@@ -63,7 +63,7 @@ fn apply(chunk: &mut Chunk, change: &Change, mut freed: impl FnMut(&Piece<'_>)) 
         location: change.location,
         stamp: change.stamp,
         epoch: change.epoch,
-        checksums: if data { &sums } else { &[] },
+        checksums: if data { sums[..].into() } else { Sums::NONE },
     };
     chunk.insert(Cut(change.cut), piece, &mut freed);
 }
@@ -88,7 +88,7 @@ fn apply_to_table(table: &mut Table, change: &Change) -> Vec<Slot> {
         location: change.location,
         stamp: change.stamp,
         epoch: change.epoch,
-        checksums: &sums,
+        checksums: sums[..].into(),
     };
     let new = slots(&piece).into_iter();
     new.filter_map(|(block, slot)| table.insert((change.cut, block), slot))

@@ -5,9 +5,9 @@
 
 use super::log::Draft;
 use super::request::{Content, Rule, Write};
+use crate::Buffer;
 use crate::format::{BlockEntry, BlockKind, ENTRY_BLOCKS_MAX, Entry, Tag};
 use crate::index::layer::{Layer, Piece, PieceKind};
-use crate::{Buffer, Checksums};
 use moraine_model::{BLOCK_BYTES, BlockRange, Cut};
 
 /// Whether the version that is there stays.
@@ -96,14 +96,13 @@ pub(super) fn append(draft: &mut Draft, write: Write, news: &News, hidden_from: 
         }
         Content::Data { data, checksums } => (data, checksums),
     };
-    let at = |block: u16| usize::from(block - write.range.first());
     for range in parts {
         let mut first = range.first();
         while let Some(rest) = BlockRange::between(first, range.end()) {
             let end = first + rest.count().min(ENTRY_BLOCKS_MAX);
             let part = BlockRange::between(first, end).expect("a part of a range");
-            let checksums =
-                Checksums::from(&checksums[at(first)..at(first) + usize::from(part.count())]);
+            let start = usize::from(first - write.range.first());
+            let checksums = checksums[start..start + usize::from(part.count())].into();
             let kind = BlockKind::Data {
                 position: 0,
                 checksums,
@@ -114,11 +113,15 @@ pub(super) fn append(draft: &mut Draft, write: Write, news: &News, hidden_from: 
     }
     if matches!(news, News::Whole) {
         draft.data.push(data);
-        return;
+    } else {
+        draft.data.extend(cut_to(parts, write.range, &data));
     }
-    let parts = parts.iter().map(|range| {
-        let start = at(range.first()) * BLOCK_BYTES;
+}
+
+/// Those parts of a range's data.
+fn cut_to(parts: &[BlockRange], whole: BlockRange, data: &Buffer) -> impl Iterator<Item = Buffer> {
+    parts.iter().map(move |range| {
+        let start = usize::from(range.first() - whole.first()) * BLOCK_BYTES;
         Buffer::copy_of(&data[start..start + range.bytes()])
-    });
-    draft.data.extend(parts);
+    })
 }

@@ -12,6 +12,7 @@
 //! the middle of that leaves open extents open: the next recovery finds the same.
 
 mod build;
+mod merge;
 mod scan;
 
 use super::log::Log;
@@ -29,6 +30,7 @@ use crate::shard::io::Io;
 use crate::shard::records::Records;
 use crate::shard::scrub::Scrubber;
 use crate::{Buffer, Metrics, OpenError, blocking};
+use merge::{Entries, Source};
 use moraine_model::BLOCK_BYTES;
 use scan::Scan;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +39,7 @@ use std::collections::{BTreeMap, VecDeque};
 struct Found {
     number: u32,
     head: Head,
-    entries: Vec<Entry>,
+    entries: Entries,
     /// The bitmap of a closed segment: what is clear is dead.
     bitmap: Option<Bitmap>,
     /// Where the index of an extent that is still to be closed begins.
@@ -67,7 +69,7 @@ impl<D: Disk> Shard<D> {
             match head.state {
                 SegmentState::Closed => found.push(read_closed(&mut disk, &segments, segment)?),
                 SegmentState::Log => match read_footer(&mut disk, &segments, &head)? {
-                    Some(footer) => found.push(read_index(&mut disk, &segments, head, footer)?),
+                    Some(footer) => found.push(read_unclosed(&mut disk, &segments, head, footer)?),
                     None => scans.push((head, Scan::of(&mut disk, &segments, &head)?)),
                 },
                 // Nobody refers to it: what it was to replace is still there.
@@ -83,7 +85,7 @@ impl<D: Disk> Shard<D> {
             found.push(Found {
                 number: head.segment,
                 head,
-                entries,
+                entries: Entries::Scanned(entries),
                 bitmap: None,
                 unclosed_at: Some(end),
             });
@@ -115,9 +117,11 @@ impl<D: Disk> Shard<D> {
         found: Vec<Found>,
         options: ShardOptions,
     ) -> Result<Self, OpenError> {
+        let mut disk = disk;
         let mut durable_lsn = 0;
         let mut unclosed = Vec::new();
-        let mut all = Vec::new();
+        let mut records = Vec::new();
+        let mut sources = Vec::new();
         for Found {
             number,
             head,
@@ -127,14 +131,34 @@ impl<D: Disk> Shard<D> {
         } in found
         {
             durable_lsn = durable_lsn.max(head.bitmap_lsn);
-            for entry in &entries {
-                durable_lsn = durable_lsn.max(entry.lsn());
-                segments.expect_mut(number).note_lsn(entry.lsn());
+            match &entries {
+                Entries::Index(footer) => {
+                    durable_lsn = durable_lsn.max(footer.lsn_max);
+                    segments
+                        .expect_mut(number)
+                        .note_lsns(footer.lsn_min..=footer.lsn_max);
+                    let of_index = merge::records_of(&mut disk, &segments, number, footer)?;
+                    records.extend(of_index.into_iter().map(|record| (number, record)));
+                }
+                Entries::Scanned(entries) => {
+                    for entry in entries {
+                        durable_lsn = durable_lsn.max(entry.lsn());
+                        let lsn = entry.lsn();
+                        segments.expect_mut(number).note_lsns(lsn..=lsn);
+                        if let Entry::Record(record) = entry {
+                            records.push((number, record.clone()));
+                        }
+                    }
+                    if let Some(end) = unclosed_at {
+                        unclosed.push((number, end, entries.clone()));
+                    }
+                }
             }
-            if let Some(end) = unclosed_at {
-                unclosed.push((number, end, entries.clone()));
-            }
-            all.push((number, bitmap, entries));
+            sources.push(Source {
+                segment: number,
+                bitmap,
+                entries,
+            });
         }
         let mut shard = Self {
             io: Io::new(disk),
@@ -153,7 +177,7 @@ impl<D: Disk> Shard<D> {
             stopped: false,
             metrics: Metrics::default(),
         };
-        shard.build(all);
+        shard.build(records, sources)?;
         // Oldest first: if this is cut short, those still open must be the end of the log.
         unclosed.sort_by_key(|(_, _, entries)| entries.iter().map(Entry::lsn).min());
         for (number, end, entries) in unclosed {
@@ -221,7 +245,7 @@ impl Found {
         Self {
             number: head.segment,
             head,
-            entries: Vec::new(),
+            entries: Entries::Scanned(Vec::new()),
             bitmap: None,
             unclosed_at: None,
         }
@@ -239,7 +263,8 @@ fn read_footer<D: Disk>(
     Ok(footer_of(&blocks, segments, head.segment, head.incarnation))
 }
 
-fn read_index<D: Disk>(
+/// An extent that has a footer while its head is still that of an open one: a crash came between.
+fn read_unclosed<D: Disk>(
     disk: &mut D,
     segments: &SegmentTable,
     head: Head,
@@ -253,14 +278,13 @@ fn read_index<D: Disk>(
         segment: head.segment,
         what: "its index is unreadable",
     })?;
-    // A crash came between footer and head: the head follows, with what the index says.
-    let unclosed_at = (head.state == SegmentState::Log).then_some(footer.index_position);
+    // The head follows, with what the index says.
     Ok(Found {
         number: head.segment,
         head,
-        entries,
+        entries: Entries::Scanned(entries),
         bitmap: None,
-        unclosed_at,
+        unclosed_at: Some(footer.index_position),
     })
 }
 
@@ -274,9 +298,13 @@ fn read_closed<D: Disk>(
         segment: head.segment,
         what: "both copies of its footer are unreadable",
     })?;
-    let mut found = read_index(disk, segments, head, footer)?;
-    found.bitmap = segment.bitmap.as_ref().map(|block| Bitmap::decode(block));
-    Ok(found)
+    Ok(Found {
+        number: head.segment,
+        head,
+        entries: Entries::Index(footer),
+        bitmap: segment.bitmap.as_ref().map(|block| Bitmap::decode(block)),
+        unclosed_at: None,
+    })
 }
 
 /// The footer of a segment's incarnation, from whichever copy in `blocks` is whole.

@@ -3,10 +3,11 @@
 use crate::bitmap::Bitmap;
 use crate::format::{HEAD_BLOCKS, Head, Layout, SegmentState, Superblock};
 use crate::free_list::FreeSegment;
-use crate::index::layer::{Piece, PieceKind, Relocation};
+use crate::index::layer::{Piece, PieceKind, Relocation, Sums};
 use crate::{Buffer, checksum};
 use moraine_model::{BlockRange, Epoch};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// One segment of this shard.
 #[derive(Debug)]
@@ -52,8 +53,12 @@ impl Segment {
     }
 
     pub(crate) fn note_lsn(&mut self, lsn: u64) {
-        self.lsn_min = self.lsn_min.min(lsn);
-        self.lsn_max = self.lsn_max.max(lsn);
+        self.note_lsns(lsn..=lsn);
+    }
+
+    pub(crate) fn note_lsns(&mut self, lsns: RangeInclusive<u64>) {
+        self.lsn_min = self.lsn_min.min(*lsns.start());
+        self.lsn_max = self.lsn_max.max(*lsns.end());
     }
 }
 
@@ -152,14 +157,13 @@ impl SegmentTable {
         } else {
             0
         };
-        let no_checksums: &[u32] = &[];
         let piece = |location| Piece {
             range: part,
             kind: relocation.kind,
             location: location + skip,
             stamp: relocation.stamp,
             epoch: Epoch(0),
-            checksums: no_checksums,
+            checksums: Sums::NONE,
         };
         self.acquire(&piece(relocation.to));
         self.release(&piece(relocation.from));

@@ -5,7 +5,7 @@ use super::super::request::{Done, StoreKey};
 use super::Batch;
 use crate::disk::Disk;
 use crate::format::{BlockEntry, BlockKind, Entry, RecordEntry};
-use crate::index::layer::{Piece, PieceKind};
+use crate::index::layer::{Piece, PieceKind, Sums};
 
 impl<D: Disk> Shard<D> {
     /// A batch has ended: applies it and those behind it that wait for nothing else.
@@ -59,17 +59,17 @@ impl<D: Disk> Shard<D> {
                 checksums,
             } => {
                 let location = self.layout().location(segment, *position);
-                (PieceKind::Data, location, &**checksums)
+                (PieceKind::Data, location, Sums::from(&**checksums))
             }
             BlockKind::Zero => (
                 PieceKind::Zero,
                 self.segments.metadata_location(segment),
-                &[][..],
+                Sums::NONE,
             ),
             BlockKind::Hole { .. } => (
                 PieceKind::Hole,
                 self.segments.metadata_location(segment),
-                &[][..],
+                Sums::NONE,
             ),
         };
         let Self {

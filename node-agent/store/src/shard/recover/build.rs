@@ -4,64 +4,29 @@
 use super::super::Shard;
 use super::super::records::Record;
 use super::super::request::StoreKey;
-use crate::bitmap::Bitmap;
+use super::merge::{Candidate, Merge, Source};
+use crate::OpenError;
 use crate::disk::Disk;
-use crate::format::{BlockEntry, BlockKind, Entry, RecordEntry};
+use crate::format::{BlockEntry, BlockKind, Layout, RecordEntry};
 use crate::index::Share;
-use crate::index::layer::{Piece, PieceKind};
-use moraine_model::{BlockRange, CHUNK_BLOCKS, Cut};
+use crate::index::layer::{Piece, PieceKind, Sums};
+use moraine_model::{BlockRange, Cut};
 use std::collections::BTreeMap;
 
-/// An entry for blocks and where it was found.
-struct Candidate {
-    segment: u32,
-    entry: BlockEntry,
-}
-
 impl<D: Disk> Shard<D> {
-    /// Builds everything in memory from what the segments hold.
-    pub(super) fn build(&mut self, found: Vec<(u32, Option<Bitmap>, Vec<Entry>)>) {
-        let mut candidates = Vec::new();
-        let mut records: Vec<(u32, RecordEntry)> = Vec::new();
-        for (segment, bitmap, entries) in found {
-            for entry in entries {
-                match entry {
-                    Entry::Record(record) => records.push((segment, record)),
-                    Entry::Blocks(entry) => {
-                        if !is_dead(bitmap.as_ref(), &entry) {
-                            candidates.push(Candidate { segment, entry });
-                        }
-                    }
-                }
-            }
-        }
+    /// Builds everything in memory from what the extents hold. Reads only.
+    pub(super) fn build(
+        &mut self,
+        records: Vec<(u32, RecordEntry)>,
+        sources: Vec<Source>,
+    ) -> Result<(), OpenError> {
         let dropped = self.build_records(records);
-        candidates.retain(|candidate| {
-            let dropped_at = dropped
-                .get(&candidate.entry.place.share())
-                .copied()
-                .unwrap_or(0);
-            candidate.entry.lsn > dropped_at
-        });
-        candidates.sort_by_key(|candidate| {
-            let entry = &candidate.entry;
-            (
-                entry.place,
-                entry.tag.cut,
-                entry.lsn,
-                entry.range.first(),
-                candidate.segment,
-            )
-        });
-        for chunk in candidates.chunk_by(|a, b| a.entry.place == b.entry.place) {
-            let holes: Vec<&BlockEntry> = chunk
-                .iter()
-                .map(|candidate| &candidate.entry)
-                .filter(|entry| matches!(entry.kind, BlockKind::Hole { .. }))
-                .collect();
-            for layer in chunk.chunk_by(|a, b| a.entry.tag.cut == b.entry.tag.cut) {
-                self.build_layer(layer, &holes);
-            }
+        let mut merge = Merge::new(self.io.disk(), &self.segments, sources)?;
+        let mut candidates = Vec::new();
+        while let Some(place) = merge.next_chunk(self.io.disk(), &mut candidates)? {
+            let dropped_at = dropped.get(&place.share()).copied().unwrap_or(0);
+            candidates.retain(|candidate| candidate.entry.lsn > dropped_at);
+            self.build_chunk(&mut candidates);
         }
         let shares: Vec<Share> = self.index.shares().map(|(share, _)| *share).collect();
         let Self {
@@ -69,6 +34,24 @@ impl<D: Disk> Shard<D> {
         } = self;
         for share in shares {
             index.collect(share, |freed| segments.release(freed));
+        }
+        Ok(())
+    }
+
+    fn build_chunk(&mut self, candidates: &mut [Candidate]) {
+        if candidates
+            .windows(2)
+            .any(|two| two[0].entry.tag.cut != two[1].entry.tag.cut)
+        {
+            candidates.sort_by_key(|candidate| candidate.entry.tag.cut);
+        }
+        let holes: Vec<&BlockEntry> = candidates
+            .iter()
+            .map(|candidate| &candidate.entry)
+            .filter(|entry| matches!(entry.kind, BlockKind::Hole { .. }))
+            .collect();
+        for layer in candidates.chunk_by(|a, b| a.entry.tag.cut == b.entry.tag.cut) {
+            self.build_layer(layer, &holes);
         }
     }
 
@@ -107,80 +90,104 @@ impl<D: Disk> Shard<D> {
         dropped
     }
 
-    /// Puts the candidates of one layer of one chunk, oldest first, into the index. `holes` are those
+    /// Puts the candidates of one layer of one chunk, in any order, into the index. `holes` are those
     /// of the chunk.
     fn build_layer(&mut self, layer: &[Candidate], holes: &[&BlockEntry]) {
-        let Some(cut) = layer.first().map(|candidate| candidate.entry.tag.cut) else {
+        let ranges = layer.iter().map(|candidate| candidate.entry.range);
+        let (Some(first), Some(end), Some(any)) = (
+            ranges.clone().map(BlockRange::first).min(),
+            ranges.map(BlockRange::end).max(),
+            layer.first(),
+        ) else {
             return;
         };
-        let mut winner = [usize::MAX; CHUNK_BLOCKS as usize];
-        for (nth, candidate) in layer.iter().enumerate() {
-            for block in candidate.entry.range.blocks() {
-                winner[usize::from(block)] = nth;
+        let (place, cut) = (any.entry.place, any.entry.tag.cut);
+        let winners = winners(layer, holes, cut, first..end);
+        let runs = winners.chunk_by(|a, b| a == b);
+        let Self {
+            index, segments, ..
+        } = self;
+        let chunks = &mut index.share_mut(place.share()).chunks;
+        let chunk = chunks.entry(place.chunk.get()).or_default();
+        chunk.reserve(cut, runs.clone().filter(|run| run[0] != NOBODY).count());
+        let mut block = first;
+        for run in runs {
+            let next = block + u16::try_from(run.len()).expect("a chunk has 1024 blocks");
+            if let (Some(winner), Some(range)) =
+                (layer.get(run[0]), BlockRange::between(block, next))
+                && let Some(piece) = whole_piece(winner, segments.layout()).within(range)
+            {
+                segments.acquire(&piece);
+                chunk.push(cut, piece);
             }
+            block = next;
         }
-        for hole in holes.iter().filter(|hole| takes_away(hole, cut)) {
-            for block in hole.range.blocks() {
-                let winner = &mut winner[usize::from(block)];
-                if layer
-                    .get(*winner)
-                    .is_some_and(|found| found.entry.lsn < hole.lsn)
-                {
-                    *winner = usize::MAX;
-                }
-            }
-        }
-        let mut first: u16 = 0;
-        for run in winner.chunk_by(|a, b| a == b) {
-            let count = u16::try_from(run.len()).expect("a chunk has 1024 blocks");
-            if let (Some(candidate), Ok(range)) = (
-                run.first().and_then(|&nth| layer.get(nth)),
-                BlockRange::new(first, count),
-            ) {
-                self.build_piece(candidate, cut, range);
-            }
-            first += count;
+        if chunk.is_empty() {
+            chunks.remove(&place.chunk.get());
         }
     }
+}
 
-    fn build_piece(&mut self, candidate: &Candidate, cut: Cut, range: BlockRange) {
-        let Candidate { segment, entry } = candidate;
-        let (kind, location, checksums) = match &entry.kind {
-            BlockKind::Data {
-                position,
-                checksums,
-            } => {
-                let location = self.layout().location(*segment, *position);
-                (PieceKind::Data, location, &**checksums)
+/// No candidate's number.
+const NOBODY: usize = usize::MAX;
+
+/// Which of the candidates of a layer counts for each block of a range: the newest, unless a hole of
+/// a newer cut took it away.
+fn winners(
+    layer: &[Candidate],
+    holes: &[&BlockEntry],
+    cut: Cut,
+    blocks: std::ops::Range<u16>,
+) -> Vec<usize> {
+    let mut winners = vec![NOBODY; blocks.len()];
+    for (nth, candidate) in layer.iter().enumerate() {
+        for block in candidate.entry.range.blocks() {
+            let winner = &mut winners[usize::from(block - blocks.start)];
+            // A copy by compaction has the LSN of its source: either will do.
+            if layer
+                .get(*winner)
+                .is_none_or(|found| found.entry.lsn < candidate.entry.lsn)
+            {
+                *winner = nth;
             }
-            BlockKind::Zero => (
-                PieceKind::Zero,
-                self.segments.metadata_location(*segment),
-                &[][..],
-            ),
-            BlockKind::Hole { .. } => (
-                PieceKind::Hole,
-                self.segments.metadata_location(*segment),
-                &[][..],
-            ),
-        };
-        let whole = Piece {
-            range: entry.range,
-            kind,
-            location,
-            stamp: entry.tag.stamp,
-            epoch: entry.tag.epoch,
-            checksums,
-        };
-        if let Some(piece) = whole.within(range) {
-            let Self {
-                index, segments, ..
-            } = self;
-            segments.acquire(&piece);
-            let chunks = &mut index.share_mut(entry.place.share()).chunks;
-            let chunk = chunks.entry(entry.place.chunk.get()).or_default();
-            chunk.insert(cut, piece, |freed| segments.release(freed));
         }
+    }
+    for hole in holes.iter().filter(|hole| takes_away(hole, cut)) {
+        for block in hole.range.blocks().filter(|block| blocks.contains(block)) {
+            let winner = &mut winners[usize::from(block - blocks.start)];
+            if layer
+                .get(*winner)
+                .is_some_and(|found| found.entry.lsn < hole.lsn)
+            {
+                *winner = NOBODY;
+            }
+        }
+    }
+    winners
+}
+
+/// All of a candidate as the index has it.
+fn whole_piece(candidate: &Candidate, layout: Layout) -> Piece<'_> {
+    let Candidate { segment, entry } = candidate;
+    let metadata = layout.first_block(*segment);
+    let (kind, location, checksums) = match &entry.kind {
+        BlockKind::Data {
+            position,
+            checksums,
+        } => {
+            let location = layout.location(*segment, *position);
+            (PieceKind::Data, location, Sums::from(&**checksums))
+        }
+        BlockKind::Zero => (PieceKind::Zero, metadata, Sums::NONE),
+        BlockKind::Hole { .. } => (PieceKind::Hole, metadata, Sums::NONE),
+    };
+    Piece {
+        range: entry.range,
+        kind,
+        location,
+        stamp: entry.tag.stamp,
+        epoch: entry.tag.epoch,
+        checksums,
     }
 }
 
@@ -190,14 +197,4 @@ fn takes_away(hole: &BlockEntry, cut: Cut) -> bool {
         BlockKind::Hole { down_to } => down_to <= cut && cut < hole.tag.cut,
         _ => false,
     }
-}
-
-/// Whether the persisted bitmap says that no block of the entry's data lives. Zeros and holes have
-/// no bits of their own.
-fn is_dead(bitmap: Option<&Bitmap>, entry: &BlockEntry) -> bool {
-    let (Some(bitmap), BlockKind::Data { position, .. }) = (bitmap, &entry.kind) else {
-        return false;
-    };
-    let count = u32::from(entry.range.count());
-    (*position..position + count).all(|block| !bitmap.is_live(block))
 }

@@ -147,7 +147,7 @@ impl Driver {
                 };
                 let rule = Rule::Write { listed: Epoch(0) };
                 let value = if zero { Value::Zero } else { data(stamp) };
-                self.change(place, range, rule, (stamp, epoch, value), 0);
+                self.change(place, range, rule, (stamp, epoch, value, 0));
             }
             Op::Copy {
                 place,
@@ -171,7 +171,7 @@ impl Driver {
                     Stamp::new(2, 0, self.sequence)
                 };
                 let value = if hole { Value::Hole } else { data(stamp) };
-                self.change(place, range, rule, (stamp, listed, value), older);
+                self.change(place, range, rule, (stamp, listed, value, older));
             }
             Op::Note { key, value } => {
                 self.world
@@ -199,10 +199,9 @@ impl Driver {
         place: Place,
         range: BlockRange,
         rule: Rule,
-        made: (Stamp, u64, Value),
-        older: u64,
+        made: (Stamp, u64, Value, u64),
     ) {
-        let (stamp, epoch, value) = made;
+        let (stamp, epoch, value, older) = made;
         let volume = place.volume.get() as usize;
         let tag = Tag {
             stamp,
