@@ -229,24 +229,24 @@ fn only_a_bit_that_was_cleared_wrongly_is_a_loss() {
         verdicts
     };
     assert_eq!(verdicts(&world), []);
-    // The newest copy of one closed segment with a bitmap that is wholly clear.
     let found = heads(&mut world.disk.another(), &superblock);
     let closed = of_state(&found, SegmentState::Closed);
     let victim = found[closed[0] as usize].newest().unwrap();
-    let bitmap = Buffer::zeroed(1);
-    let wrong = format::Head {
-        sequence: victim.sequence + 1,
-        bitmap_checksum: checksum(&bitmap),
-        ..victim
-    };
-    let copy = if wrong.sequence.is_multiple_of(2) {
-        0
-    } else {
-        2
-    };
-    let at = superblock.layout.offset(victim.segment, copy);
-    world.disk.poke(at, &wrong.encode());
-    world.disk.poke(at + BLOCK_BYTES as u64, &bitmap);
-    let found = verdicts(&world);
-    assert!(found.contains(&Verdict::Lost), "{found:?}");
+    let good = world.disk.duplicate();
+    // The newest head gets a bitmap that is wholly clear, in the one copy and in the other.
+    for step in [1, 2] {
+        world.disk = good.duplicate();
+        let bitmap = Buffer::zeroed(1);
+        let wrong = format::Head {
+            sequence: victim.sequence + step,
+            bitmap_checksum: checksum(&bitmap),
+            ..victim
+        };
+        let copy = u32::from(!wrong.sequence.is_multiple_of(2)) * 2;
+        let at = superblock.layout.offset(victim.segment, copy);
+        world.disk.poke(at, &wrong.encode());
+        world.disk.poke(at + BLOCK_BYTES as u64, &bitmap);
+        let found = verdicts(&world);
+        assert!(found.contains(&Verdict::Lost), "{found:?}");
+    }
 }
