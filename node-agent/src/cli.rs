@@ -2,6 +2,7 @@
 //! chart gives it.
 
 use crate::devices::Host;
+use crate::offline;
 use crate::run::{self, Options};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -45,6 +46,8 @@ enum LogFormat {
 enum Command {
     /// Stand for this node: register it, find its disks, report them
     Run(RunArgs),
+    /// Look at a disk while no agent has it: check it, show what is on it, take volumes from it
+    Store(offline::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,9 +80,12 @@ struct RunArgs {
 
 /// Runs the program; the exit code says whether it ended as it should.
 pub fn main(args: Args) -> ExitCode {
+    let run = match args.command {
+        Command::Run(run) => run,
+        Command::Store(args) => return offline::main(args),
+    };
     log_to_stderr(args.log_level, args.log_format);
-    let Command::Run(args) = args.command;
-    match serve(args) {
+    match serve(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

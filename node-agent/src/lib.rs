@@ -10,6 +10,8 @@
 //! It writes its own StorageNode and its own Lease, nothing else. When the API server is away it goes on
 //! with what it knows and catches up later.
 //!
+//! Beside it, `moraine-agent store` looks at one disk offline ([`cli`]); no part of it runs in the agent.
+//!
 //! Not here yet: taking a disk. Nothing is ever opened for writing; a device that would be taken is
 //! reported as such.
 #![forbid(unsafe_code)]
@@ -24,6 +26,7 @@ mod health;
 mod heartbeat;
 mod metrics;
 mod observe;
+mod offline;
 mod report;
 mod run;
 mod scan;

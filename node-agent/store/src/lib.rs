@@ -17,6 +17,7 @@ mod error;
 pub mod format;
 pub mod free_list;
 pub mod index;
+pub mod inspect;
 mod metrics;
 mod open;
 mod shard;

@@ -274,27 +274,42 @@ fn read_heads<D: Disk>(
     Ok((free, segments))
 }
 
+/// Both copies of a segment's head, or what is wrong with each.
+pub(crate) fn head_copies(
+    superblock: &Superblock,
+    segment: u32,
+    blocks: &[u8],
+) -> impl Iterator<Item = Result<OpenedSegment, FormatError>> {
+    blocks.chunks_exact(2 * BLOCK_BYTES).map(move |copy| {
+        let (head, bitmap) = copy.split_at(BLOCK_BYTES);
+        let head = Head::decode(head)?;
+        let ours = head.disk == superblock.disk
+            && head.segment == segment
+            && head.shard < superblock.layout.shards;
+        if !ours {
+            return Err(FormatError::Field {
+                what: "segment head",
+                field: "disk id, segment number or shard",
+            });
+        }
+        let whole = checksum(bitmap) == head.bitmap_checksum;
+        Ok(OpenedSegment {
+            head,
+            bitmap: whole.then(|| Buffer::copy_of(bitmap)),
+        })
+    })
+}
+
 /// The newest valid copy of a head.
 fn newest_head(
     superblock: &Superblock,
     segment: u32,
     blocks: &[u8],
 ) -> Result<OpenedSegment, OpenError> {
-    let copies = blocks.chunks_exact(2 * BLOCK_BYTES).filter_map(|copy| {
-        let (head, bitmap) = copy.split_at(BLOCK_BYTES);
-        let head = Head::decode(head).ok()?;
-        let ours = head.disk == superblock.disk
-            && head.segment == segment
-            && head.shard < superblock.layout.shards;
-        let whole = checksum(bitmap) == head.bitmap_checksum;
-        ours.then(|| OpenedSegment {
-            head,
-            bitmap: whole.then(|| Buffer::copy_of(bitmap)),
-        })
-    });
     // A copy with a torn bitmap beside a whole head counts, but only its head: without a bitmap
     // everything is looked at.
-    copies
+    head_copies(superblock, segment, blocks)
+        .filter_map(Result::ok)
         .max_by_key(|copy| copy.head.sequence)
         .ok_or(OpenError::Damaged {
             segment,

@@ -13,14 +13,15 @@
 mod admit;
 mod compact;
 mod control;
+mod inspect;
 mod io;
 mod lifecycle;
 mod log;
 mod query;
 mod read;
 mod records;
-mod recover;
-mod request;
+pub(crate) mod recover;
+pub(crate) mod request;
 mod scrub;
 mod segments;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Which crate may know which: the table below is the architecture's, and anything that is not in it is a finding.
 //!
 //! ```text
-//! model   <- protocol, store, placement, methods, crds
-//! store   <- replica         protocol <- engine, replica     placement <- operator, sim
+//! model   <- protocol, store, placement, methods, crds, node-agent
+//! store   <- replica, node-agent     protocol <- engine, replica     placement <- operator, sim
 //! engine  <- csi-driver, sim replica  <- node-agent, sim     device    <- csi-driver     methods <- node-agent
 //! crds    <- operator, csi-driver, node-agent, e2e
 //! ```
@@ -59,7 +59,14 @@ const TABLE: &[Row] = &[
     row("operator", &["operator/placement", "crds"], &[Kube, Tokio]),
     row(
         "node-agent",
-        &["node-agent/replica", "node-agent/methods", "crds"],
+        // The store and the model for `moraine-agent store`, which looks at a disk without a replica.
+        &[
+            "node-agent/model",
+            "node-agent/store",
+            "node-agent/replica",
+            "node-agent/methods",
+            "crds",
+        ],
         &[Kube, Tokio],
     ),
     row(

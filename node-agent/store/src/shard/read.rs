@@ -253,6 +253,13 @@ impl<D: Disk> Shard<D> {
             .collect()
     }
 
+    /// Where the blocks lie that a read would give, without reading them: the location of the first
+    /// block of each part, which has checksums if it is data.
+    pub fn locate(&self, read: Read) -> Result<Vec<(u32, ReadPart)>, StoreError> {
+        let parts = self.resolve(read)?.into_iter();
+        Ok(parts.map(|part| (part.location, part.part)).collect())
+    }
+
     /// The shares that the shard holds.
     pub fn shares(&self) -> impl Iterator<Item = Share> {
         self.index.shares().map(|(share, _)| *share)

@@ -12,6 +12,7 @@
 //! the middle of that leaves open extents open: the next recovery finds the same.
 
 mod build;
+pub(crate) mod extent;
 mod merge;
 mod scan;
 

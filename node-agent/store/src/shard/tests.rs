@@ -7,6 +7,7 @@ mod basics;
 mod chunks;
 mod crash;
 mod holes;
+mod inspect;
 mod model;
 mod random;
 mod world;
