@@ -2,6 +2,7 @@
 // The helpers of tests are outside the functions that clippy takes for tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crafted;
 mod decoders;
 mod driver;
 mod image;
