@@ -38,6 +38,11 @@ pub(crate) struct Target {
     pub(crate) root: String,
 }
 
+/// Crates that have a workspace of their own, and why: their folders.
+///
+/// The fuzz targets: they need a nightly toolchain and sanitizers, which must not get into anybody else's build.
+const APART: [&str; 1] = ["node-agent/store/fuzz"];
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -46,8 +51,23 @@ struct Metadata {
 impl Package {
     /// All crates of the workspace at `root`.
     pub(crate) fn list(root: &Path) -> Result<Vec<Self>> {
-        let json = Cmd::new("cargo", "list the crates of the workspace")
+        Self::list_at(root, "Cargo.toml")
+    }
+
+    /// The crates that lie in the repository and outside the workspace: nothing here builds them, but the rules over
+    /// text hold for them too.
+    pub(crate) fn list_apart(root: &Path) -> Result<Vec<Self>> {
+        let mut packages = Vec::new();
+        for folder in APART {
+            packages.extend(Self::list_at(root, &format!("{folder}/Cargo.toml"))?);
+        }
+        Ok(packages)
+    }
+
+    fn list_at(root: &Path, manifest: &str) -> Result<Vec<Self>> {
+        let json = Cmd::new("cargo", format!("list the crates of {manifest}"))
             .args(["metadata", "--no-deps", "--format-version", "1"])
+            .args(["--manifest-path", manifest])
             .dir(root)
             .read()?;
         let mut metadata: Metadata =
@@ -152,5 +172,19 @@ mod tests {
                 .any(|at| at.root == "xtask/src/main.rs")
         );
         assert!(xtask.holds("xtask/src/main.rs") && !xtask.holds("xtaskx/src/main.rs"));
+    }
+
+    #[test]
+    fn finds_the_crates_apart_too() {
+        let root = places::repository();
+        let apart = Package::list_apart(&root).unwrap();
+        let folders: Vec<&str> = apart.iter().map(|at| at.folder.as_str()).collect();
+        assert_eq!(folders, super::APART);
+        let inside = Package::list(&root).unwrap();
+        assert!(
+            inside
+                .iter()
+                .all(|at| !folders.contains(&at.folder.as_str()))
+        );
     }
 }

@@ -13,7 +13,9 @@ mod superblock;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{BatchHeader, BatchPlace, Identity, Packing, decode_header, encode_batch};
+pub use batch::{
+    BatchHeader, BatchPlace, HEADER_ROOM_BYTES, Identity, Packing, decode_header, encode_batch,
+};
 pub use entry::{
     BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Place, RecordEntry, RecordKey, Tag,
 };

@@ -41,6 +41,11 @@ const TABLE: &[Row] = &[
     row("node-agent/model", &[], &[]),
     row("node-agent/protocol", &["node-agent/model"], &[]),
     row("node-agent/store", &["node-agent/model"], &[]),
+    row(
+        "node-agent/store/fuzz",
+        &["node-agent/store", "node-agent/model"],
+        &[],
+    ),
     row("node-agent/methods", &["node-agent/model"], &[]),
     row("operator/placement", &["node-agent/model"], &[]),
     row("crds", &["node-agent/model"], &[Kube]),

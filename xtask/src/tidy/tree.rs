@@ -44,10 +44,9 @@ impl Tree {
             let bytes = fs::read(&full).with_context(|| format!("reading {path}"))?;
             files.push(File::new(path, bytes));
         }
-        Ok(Self {
-            files,
-            packages: Package::list(root)?,
-        })
+        let mut packages = Package::list(root)?;
+        packages.extend(Package::list_apart(root)?);
+        Ok(Self { files, packages })
     }
 
     /// The file at this path.

@@ -13,7 +13,7 @@ const KIND: Kind = Kind {
 };
 const FIELDS_BYTES: usize = FRAME_BYTES + 72;
 /// Bytes of entries that one header block takes.
-const ROOM_BYTES: usize = BLOCK_BYTES - FIELDS_BYTES;
+pub const HEADER_ROOM_BYTES: usize = BLOCK_BYTES - FIELDS_BYTES;
 
 /// What ties a structure to the segment that it was written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +70,10 @@ impl Packing {
     #[must_use]
     pub fn with(self, entry_bytes: usize) -> Self {
         assert!(
-            entry_bytes <= ROOM_BYTES,
+            entry_bytes <= HEADER_ROOM_BYTES,
             "limits keep an entry within a header block"
         );
-        if self.bytes + entry_bytes > ROOM_BYTES {
+        if self.bytes + entry_bytes > HEADER_ROOM_BYTES {
             Self {
                 full: self.full + 1,
                 bytes: entry_bytes,
@@ -99,10 +99,10 @@ fn pack(entries: &[Entry]) -> Vec<&[Entry]> {
     for (nth, entry) in entries.iter().enumerate() {
         let size = entry.encoded_bytes();
         assert!(
-            size <= ROOM_BYTES,
+            size <= HEADER_ROOM_BYTES,
             "limits keep an entry within a header block"
         );
-        if bytes + size > ROOM_BYTES {
+        if bytes + size > HEADER_ROOM_BYTES {
             packed.push(&entries[start..nth]);
             (start, bytes) = (nth, 0);
         }
@@ -227,7 +227,7 @@ pub fn decode_header(block: &[u8], segment_blocks: u32) -> Result<BatchHeader, F
     let mut rest = reader
         .bytes(usize::from(bytes))
         .ok_or(KIND.field("entries"))?;
-    let mut entries = Vec::with_capacity(usize::from(count).min(ROOM_BYTES / FRAME_BYTES));
+    let mut entries = Vec::with_capacity(usize::from(count).min(HEADER_ROOM_BYTES / FRAME_BYTES));
     while let Some(entry) = Entry::take(&mut rest)? {
         entries.push(entry);
     }

@@ -72,6 +72,31 @@ pub struct BlockEntry {
     pub kind: BlockKind,
 }
 
+impl BlockEntry {
+    /// The same for those of its blocks that lie in `range`.
+    pub fn part(&self, range: BlockRange) -> Option<Self> {
+        let range = self.range.intersection(range)?;
+        let skip = range.first() - self.range.first();
+        let mut kind = self.kind.clone();
+        if let BlockKind::Data {
+            position,
+            checksums,
+        } = &mut kind
+        {
+            let first = usize::from(skip);
+            *position += u32::from(skip);
+            *checksums = checksums[first..first + usize::from(range.count())].into();
+        }
+        Some(Self {
+            lsn: self.lsn,
+            place: self.place,
+            range,
+            tag: self.tag,
+            kind,
+        })
+    }
+}
+
 /// The key of a record: opaque bytes, at most [`KEY_BYTES_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey(Vec<u8>);

@@ -133,6 +133,9 @@ pub fn decode_index(footer: &Footer, bytes: &[u8]) -> Result<Vec<Entry>, FormatE
     if entries.len() != footer.entries as usize {
         return Err(field("number of entries"));
     }
+    if shares_data(&entries) {
+        return Err(field("data position"));
+    }
     Ok(entries)
 }
 
@@ -161,4 +164,19 @@ pub fn take_indexed(footer: &Footer, bytes: &mut &[u8]) -> Result<Option<Entry>,
         }
     }
     Ok(entry)
+}
+
+/// Whether two entries name one block of data: it would have two owners.
+fn shares_data(entries: &[Entry]) -> bool {
+    let data = entries.iter().filter_map(|entry| match entry {
+        Entry::Blocks(blocks) => match blocks.kind {
+            BlockKind::Data { position, .. } => Some((position, blocks.range.count())),
+            BlockKind::Zero | BlockKind::Hole { .. } => None,
+        },
+        Entry::Record(_) => None,
+    });
+    let mut data: Vec<(u32, u16)> = data.collect();
+    data.sort_unstable();
+    let mut pairs = data.windows(2);
+    pairs.any(|pair| pair[0].0 + u32::from(pair[0].1) > pair[1].0)
 }

@@ -306,15 +306,18 @@ proptest! {
 
     #[test]
     fn indexes_survive_their_bytes(identity in identity(), mut entries in vec(entry(), 0..99)) {
+        let mut next = HEAD_BLOCKS;
         for entry in &mut entries {
+            let count = entry.data_blocks();
             if let Entry::Blocks(BlockEntry { kind: BlockKind::Data { position, .. }, .. }) = entry {
-                *position = 4;
+                *position = next;
             }
+            next += count;
         }
         sort_index(&mut entries);
         let bytes = encode_index(&entries);
         let footer = Footer {
-            identity, index_position: 100, index_bytes: bytes.len() as u32,
+            identity, index_position: next, index_bytes: bytes.len() as u32,
             index_checksum: crate::checksum(&bytes), entries: entries.len() as u32,
             lsn_min: 0, lsn_max: NUMBER_MAX,
         };

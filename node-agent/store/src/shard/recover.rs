@@ -83,6 +83,7 @@ impl<D: Disk> Shard<D> {
         blocking::sync(&mut disk, "making durable what a crash left")?;
         for ((head, scan), end) in scans.into_iter().zip(ends) {
             let entries = scan.into_entries();
+            check_room(&segments, head.segment, end, &entries)?;
             found.push(Found {
                 number: head.segment,
                 head,
@@ -251,6 +252,25 @@ impl Found {
             unclosed_at: None,
         }
     }
+}
+
+/// Checks that the index of these entries fits between `end` and the footers. The log keeps that
+/// room; an extent without it was not written by it.
+fn check_room(
+    segments: &SegmentTable,
+    segment: u32,
+    end: u32,
+    entries: &[Entry],
+) -> Result<(), OpenError> {
+    let bytes: usize = entries.iter().map(Entry::encoded_bytes).sum();
+    let room = segments.layout().segment_blocks - FOOTER_BLOCKS - end;
+    if bytes.div_ceil(BLOCK_BYTES) > room as usize {
+        return Err(OpenError::Damaged {
+            segment,
+            what: "its batches leave no room for their index",
+        });
+    }
+    Ok(())
 }
 
 fn read_footer<D: Disk>(

@@ -6,7 +6,9 @@ use super::super::{Control, Shard};
 use super::{Draft, Step, Waiting};
 use crate::StoreError;
 use crate::disk::Disk;
-use crate::format::{BLOCK_ENTRY_BYTES_MAX, ENTRY_BLOCKS_MAX, Entry, RecordEntry, RecordKey};
+use crate::format::{
+    BLOCK_ENTRY_BYTES_MAX, ENTRY_BLOCKS_MAX, Entry, HEADER_ROOM_BYTES, RecordEntry, RecordKey,
+};
 use crate::index::Share;
 
 /// What the draft makes of a write.
@@ -101,7 +103,7 @@ impl<D: Disk> Shard<D> {
         };
         let bytes = entries * BLOCK_ENTRY_BYTES_MAX + blocks as usize * 4;
         // Header blocks lose at most one largest entry each.
-        let loss = bytes.div_ceil(4016 - largest.min(bytes));
+        let loss = bytes.div_ceil(HEADER_ROOM_BYTES - largest.min(bytes));
         let headers = draft.packing.header_blocks() + u32::try_from(loss).unwrap_or(u32::MAX);
         let total = draft.data_blocks + blocks + headers;
         if total > self.options.batch_blocks_max && !draft.entries.is_empty() {

@@ -143,10 +143,11 @@ fn winners(
     for (nth, candidate) in layer.iter().enumerate() {
         for block in candidate.entry.range.blocks() {
             let winner = &mut winners[usize::from(block - blocks.start)];
-            // A copy by compaction has the LSN of its source: either will do.
+            // A copy by compaction has the LSN of its source, where the block is dead then.
+            let rank = |candidate: &Candidate| (candidate.entry.lsn, candidate.live);
             if layer
                 .get(*winner)
-                .is_none_or(|found| found.entry.lsn < candidate.entry.lsn)
+                .is_none_or(|found| rank(found) < rank(candidate))
             {
                 *winner = nth;
             }
@@ -168,7 +169,7 @@ fn winners(
 
 /// All of a candidate as the index has it.
 fn whole_piece(candidate: &Candidate, layout: Layout) -> Piece<'_> {
-    let Candidate { segment, entry } = candidate;
+    let Candidate { segment, entry, .. } = candidate;
     let metadata = layout.first_block(*segment);
     let (kind, location, checksums) = match &entry.kind {
         BlockKind::Data {

@@ -11,7 +11,7 @@ use crate::format::{
     BlockEntry, BlockKind, Entry, Footer, FormatError, Place, RecordEntry, sort_index, take_indexed,
 };
 use crate::{OpenError, blocking, checksum};
-use moraine_model::BLOCK_BYTES;
+use moraine_model::{BLOCK_BYTES, BlockRange};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -32,6 +32,8 @@ pub(super) enum Entries {
 pub(super) struct Candidate {
     pub(super) segment: u32,
     pub(super) entry: BlockEntry,
+    /// Whether its segment's bitmap says so.
+    pub(super) live: bool,
 }
 
 /// One extent in the merge.
@@ -154,6 +156,8 @@ enum Reader {
 struct Input {
     segment: u32,
     bitmap: Option<Bitmap>,
+    /// Blocks of data that an entry has named: no two may name one.
+    named: Bitmap,
     reader: Reader,
     front: Option<BlockEntry>,
 }
@@ -177,11 +181,25 @@ impl Input {
             (Some(before), Some(next)) => before.place <= next.place,
             _ => true,
         };
-        if in_order {
+        if in_order && before.as_ref().is_none_or(|entry| self.name(entry)) {
             Ok(before)
         } else {
             Err(unreadable(self.segment))
         }
+    }
+
+    /// Notes the data of an entry; false if another has some of it.
+    fn name(&mut self, entry: &BlockEntry) -> bool {
+        let BlockKind::Data { position, .. } = entry.kind else {
+            return true;
+        };
+        (position..position + u32::from(entry.range.count())).all(|block| {
+            let new = !self.named.is_live(block);
+            if new {
+                self.named.set(block);
+            }
+            new
+        })
     }
 }
 
@@ -219,6 +237,7 @@ impl Merge {
             let mut input = Input {
                 segment: source.segment,
                 bitmap: source.bitmap,
+                named: Bitmap::default(),
                 reader,
                 front: None,
             };
@@ -251,11 +270,8 @@ impl Merge {
                 .as_ref()
                 .is_some_and(|front| front.place == place)
             {
-                if let Some(entry) = input.advance(disk)?
-                    && !is_dead(input.bitmap.as_ref(), &entry)
-                {
-                    let segment = input.segment;
-                    candidates.push(Candidate { segment, entry });
+                if let Some(entry) = input.advance(disk)? {
+                    admit(input.segment, input.bitmap.as_ref(), entry, candidates);
                 }
             }
             if let Some(front) = &input.front {
@@ -266,12 +282,37 @@ impl Merge {
     }
 }
 
-/// Whether the persisted bitmap says that no block of the entry's data lives. Zeros and holes have
-/// no bits of their own.
-fn is_dead(bitmap: Option<&Bitmap>, entry: &BlockEntry) -> bool {
-    let (Some(bitmap), BlockKind::Data { position, .. }) = (bitmap, &entry.kind) else {
-        return false;
+/// Adds an entry, unless the persisted bitmap says that all of its data is dead. If only some is, that
+/// is a candidate too, but one that stands back behind a copy that compaction made of it. Zeros and
+/// holes have no bits of their own.
+fn admit(
+    segment: u32,
+    bitmap: Option<&Bitmap>,
+    entry: BlockEntry,
+    candidates: &mut Vec<Candidate>,
+) {
+    let mut add = |entry, live| {
+        candidates.push(Candidate {
+            segment,
+            entry,
+            live,
+        });
     };
-    let count = u32::from(entry.range.count());
-    (*position..position + count).all(|block| !bitmap.is_live(block))
+    let (Some(bitmap), BlockKind::Data { position, .. }) = (bitmap, &entry.kind) else {
+        add(entry, true);
+        return;
+    };
+    let is_live = |block: u16| bitmap.is_live(position + u32::from(block - entry.range.first()));
+    let live = entry.range.blocks().filter(|&block| is_live(block)).count();
+    if live == usize::from(entry.range.count()) {
+        add(entry, true);
+    } else if live > 0 {
+        let blocks: Vec<u16> = entry.range.blocks().collect();
+        for run in blocks.chunk_by(|a, b| is_live(*a) == is_live(*b)) {
+            let range = BlockRange::between(run[0], run[run.len() - 1] + 1);
+            if let Some(part) = range.and_then(|range| entry.part(range)) {
+                add(part, is_live(run[0]));
+            }
+        }
+    }
 }
