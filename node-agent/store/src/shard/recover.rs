@@ -16,7 +16,7 @@ mod scan;
 
 use super::log::Log;
 use super::segments::{Segment, SegmentTable};
-use super::{Shard, ShardOptions};
+use super::{Reply, Shard, ShardOptions};
 use crate::bitmap::Bitmap;
 use crate::disk::Disk;
 use crate::format::{
@@ -91,9 +91,18 @@ impl<D: Disk> Shard<D> {
         Self::assemble(disk, opened, segments, found, options)
     }
 
-    /// Recovers a stopped shard from its disk, while the other shards go on. What it had not
-    /// answered is there wholly or not at all.
-    pub fn reopen(self) -> Result<Self, OpenError> {
+    /// Recovers a stopped shard from its disk, while the other shards go on. What it had not done
+    /// is there wholly or not at all. Beside it come all replies that nobody has taken yet, also if
+    /// opening fails: no request goes unanswered.
+    pub fn reopen(mut self) -> (Vec<Reply>, Result<Self, OpenError>) {
+        if !self.stopped {
+            self.stop();
+        }
+        let replies = std::mem::take(&mut self.replies);
+        (replies.into(), self.recover_again())
+    }
+
+    fn recover_again(self) -> Result<Self, OpenError> {
         let Self {
             io,
             options,
@@ -248,11 +257,20 @@ fn read_index<D: Disk>(
     let at = segments
         .layout()
         .location(head.segment, footer.index_position);
-    let bytes = blocking::read(disk, at, footer.index_blocks(), "reading an index")?;
-    let entries = decode_index(&footer, &bytes).map_err(|_| OpenError::Damaged {
-        segment: head.segment,
-        what: "its index is unreadable",
-    })?;
+    let read = blocking::read(disk, at, footer.index_blocks(), "reading an index");
+    let index = read.map(|bytes| decode_index(&footer, &bytes).ok());
+    let entries = if let Ok(Some(entries)) = index {
+        entries
+    } else if let Some(entries) = scan::entries_without_index(disk, segments, &head, &footer)? {
+        // The index says nothing that the batches don't.
+        entries
+    } else {
+        index?;
+        return Err(OpenError::Damaged {
+            segment: head.segment,
+            what: "its index is unreadable",
+        });
+    };
     // A crash came between footer and head: the head follows, with what the index says.
     let unclosed_at = (head.state == SegmentState::Log).then_some(footer.index_position);
     Ok(Found {

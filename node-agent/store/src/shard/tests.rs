@@ -6,7 +6,11 @@
 mod basics;
 mod chunks;
 mod crash;
+mod faults;
 mod holes;
 mod model;
 mod random;
+mod recorded;
+mod script;
+mod two_shards;
 mod world;
