@@ -3,7 +3,7 @@
 //! A shard comes here once for each segment that it fills or frees, never for a write. A segment
 //! taken belongs to the taker alone until it gives it back; bitmaps are not here.
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 
 /// A segment that nobody has.
@@ -38,6 +38,9 @@ const COMPACTION_PER_SHARD: usize = 2;
 pub struct FreeList {
     free: Mutex<Vec<FreeSegment>>,
     shards: usize,
+    /// How often anyone came here.
+    #[cfg(test)]
+    pub(crate) visits: std::sync::atomic::AtomicUsize,
 }
 
 impl FreeList {
@@ -48,7 +51,17 @@ impl FreeList {
         Self {
             free: Mutex::new(free),
             shards: shards as usize,
+            #[cfg(test)]
+            visits: std::sync::atomic::AtomicUsize::default(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<FreeSegment>> {
+        #[cfg(test)]
+        self.visits
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Nothing panics between two changes of the list, so a poisoned one is still whole.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Segments that stay when one is taken for this purpose.
@@ -63,7 +76,7 @@ impl FreeList {
     /// Takes a segment, unless only the reserve is left.
     pub fn take(&self, purpose: Purpose) -> Option<FreeSegment> {
         let reserve = self.reserve(purpose);
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.lock();
         if free.len() <= reserve {
             None
         } else {
@@ -73,7 +86,7 @@ impl FreeList {
 
     /// Gives a segment back.
     pub fn give(&self, segment: FreeSegment) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.lock();
         assert!(
             free.iter().all(|other| other.number != segment.number),
             "a segment was freed twice"
@@ -83,10 +96,7 @@ impl FreeList {
 
     /// How many are free.
     pub fn len(&self) -> usize {
-        self.free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.lock().len()
     }
 
     /// Whether none is free.

@@ -202,7 +202,10 @@ impl<D: Disk> Shard<D> {
     fn stop(&mut self) {
         self.stopped = true;
         self.metrics.write_failures += 1;
-        for id in self.log.abandon() {
+        // Reads too, though they may end well: a shard that stopped owes no answer, so that nobody
+        // waits for one when it is opened again.
+        let reads = std::mem::take(&mut self.reads).into_keys().map(RequestId);
+        for id in self.log.abandon().into_iter().chain(reads) {
             self.reply(id, Err(StoreError::Stopped));
         }
         self.chains.clear();

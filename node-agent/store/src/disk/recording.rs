@@ -239,6 +239,14 @@ impl Recorder {
         lock(&self.log).events.len()
     }
 
+    /// The position behind the last write or discard that has ended. What the store answers now, it
+    /// answers by what had ended here, so it must survive a crash at every position from here on.
+    pub fn last_end(&self) -> usize {
+        let log = lock(&self.log);
+        let ended = |event: &Event| matches!(event, Event::Ended(_));
+        log.events.iter().rposition(ended).map_or(0, |at| at + 1)
+    }
+
     /// Every crash of the record so far: up to `images` images for each boundary, all combinations
     /// of lost and whole where that is few enough, and then samples with torn writes.
     pub fn crashes(&self, seed: u64, images: usize) -> Crashes {

@@ -26,6 +26,8 @@ use std::collections::VecDeque;
 
 /// Blocks copied by one read and one write.
 const COPY_BLOCKS: u32 = 256;
+/// How long a look at the list of free segments will do.
+const FREE_SEEN_MS: u64 = 10;
 /// Sources of one compaction at most.
 const SOURCES_MAX: usize = 64;
 
@@ -81,6 +83,10 @@ pub(super) struct Compactor {
     job: Option<Box<Job>>,
     not_before_ms: u64,
     wanted: bool,
+    /// How many segments were free, and until when that will do. The list is behind the one lock
+    /// that shards share, and this is asked at every poll.
+    free_seen: usize,
+    look_again_ms: u64,
 }
 
 impl<D: Disk> Shard<D> {
@@ -101,9 +107,10 @@ impl<D: Disk> Shard<D> {
 
     /// Goes on with compaction, or begins one if space is short.
     pub(super) fn compact(&mut self, now_ms: u64) {
+        let free = self.free_seen(now_ms);
         match &self.compactor.job {
             Some(job) if job.step.is_none() => {
-                let urgent = self.free.len() <= self.free.reserve(Purpose::Data);
+                let urgent = free <= self.free.reserve(Purpose::Data);
                 if urgent || now_ms >= self.compactor.not_before_ms {
                     self.compaction_step(now_ms);
                 }
@@ -112,12 +119,25 @@ impl<D: Disk> Shard<D> {
             None => {
                 let low = self.free.reserve(Purpose::Data) + 2 * self.layout().shards as usize;
                 let low = low.max(self.layout().segments as usize / 8);
-                if self.compactor.wanted || self.free.len() <= low {
+                if self.compactor.wanted || free <= low {
                     self.compactor.wanted = false;
                     self.start_compaction();
                 }
             }
         }
+    }
+
+    fn free_seen(&mut self, now_ms: u64) -> usize {
+        if now_ms >= self.compactor.look_again_ms {
+            self.compactor.look_again_ms = now_ms.saturating_add(FREE_SEEN_MS);
+            self.compactor.free_seen = self.free.len();
+        }
+        self.compactor.free_seen
+    }
+
+    /// The shard has asked the list of free segments for one, or given one back.
+    pub(super) fn free_list_changed(&mut self) {
+        self.compactor.look_again_ms = 0;
     }
 
     /// Closed extents worth compacting, best first: `(1 - u) * age / (1 + u)`, where age is how

@@ -83,6 +83,7 @@ impl<D: Disk> Shard<D> {
                 if let Some(free) = self.segments.take_free(segment) {
                     self.free.give(free);
                     self.metrics.freed_segments += 1;
+                    self.free_list_changed();
                 }
             }
             Then::ScratchReady => self.scratch_ready(),
@@ -118,6 +119,7 @@ impl<D: Disk> Shard<D> {
         purpose: Purpose,
         state: SegmentState,
     ) -> Option<(u32, [Step; 2])> {
+        self.free_list_changed();
         let free = self.free.take(purpose)?;
         let segment = Segment::new(state, free.incarnation + 1, free.head_sequence);
         self.segments.insert(free.number, segment);

@@ -18,7 +18,7 @@ mod scan;
 
 use super::log::Log;
 use super::segments::{Segment, SegmentTable};
-use super::{Shard, ShardOptions};
+use super::{Reply, Shard, ShardOptions};
 use crate::bitmap::Bitmap;
 use crate::disk::Disk;
 use crate::format::{
@@ -95,9 +95,18 @@ impl<D: Disk> Shard<D> {
         Self::assemble(disk, opened, segments, found, options)
     }
 
-    /// Recovers a stopped shard from its disk, while the other shards go on. What it had not
-    /// answered is there wholly or not at all.
-    pub fn reopen(self) -> Result<Self, OpenError> {
+    /// Recovers a stopped shard from its disk, while the other shards go on. What it had not done
+    /// is there wholly or not at all. Beside it come all replies that nobody has taken yet, also if
+    /// opening fails: no request goes unanswered.
+    pub fn reopen(mut self) -> (Vec<Reply>, Result<Self, OpenError>) {
+        if !self.stopped {
+            self.stop();
+        }
+        let replies = std::mem::take(&mut self.replies);
+        (replies.into(), self.recover_again())
+    }
+
+    fn recover_again(self) -> Result<Self, OpenError> {
         let Self {
             io,
             options,
@@ -119,7 +128,6 @@ impl<D: Disk> Shard<D> {
         found: Vec<Found>,
         options: ShardOptions,
     ) -> Result<Self, OpenError> {
-        let mut disk = disk;
         let mut durable_lsn = 0;
         let mut unclosed = Vec::new();
         let mut records = Vec::new();
@@ -127,34 +135,18 @@ impl<D: Disk> Shard<D> {
         for Found {
             number,
             head,
-            entries,
+            mut entries,
             bitmap,
             unclosed_at,
         } in found
         {
-            durable_lsn = durable_lsn.max(head.bitmap_lsn);
-            match &entries {
-                Entries::Index(footer) => {
-                    durable_lsn = durable_lsn.max(footer.lsn_max);
-                    segments
-                        .expect_mut(number)
-                        .note_lsns(footer.lsn_min..=footer.lsn_max);
-                    let of_index = merge::records_of(&mut disk, &segments, number, footer)?;
-                    records.extend(of_index.into_iter().map(|record| (number, record)));
-                }
-                Entries::Scanned(entries) => {
-                    for entry in entries {
-                        durable_lsn = durable_lsn.max(entry.lsn());
-                        let lsn = entry.lsn();
-                        segments.expect_mut(number).note_lsns(lsn..=lsn);
-                        if let Entry::Record(record) = entry {
-                            records.push((number, record.clone()));
-                        }
-                    }
-                    if let Some(end) = unclosed_at {
-                        unclosed.push((number, end, entries.clone()));
-                    }
-                }
+            let lsns = entries.lsns();
+            durable_lsn = durable_lsn.max(head.bitmap_lsn).max(*lsns.end());
+            segments.expect_mut(number).note_lsns(lsns);
+            let of_extent = entries.take_records().into_iter();
+            records.extend(of_extent.map(|record| (number, record)));
+            if let (Some(end), Entries::Scanned(entries)) = (unclosed_at, &entries) {
+                unclosed.push((number, end, entries.clone()));
             }
             sources.push(Source {
                 segment: number,
@@ -294,12 +286,15 @@ fn read_unclosed<D: Disk>(
     let at = segments
         .layout()
         .location(head.segment, footer.index_position);
-    let bytes = blocking::read(disk, at, footer.index_blocks(), "reading an index")?;
-    let entries = decode_index(&footer, &bytes).map_err(|_| OpenError::Damaged {
-        segment: head.segment,
-        what: "its index is unreadable",
-    })?;
+    let read = blocking::read(disk, at, footer.index_blocks(), "reading an index");
+    let index = read.and_then(|bytes| {
+        decode_index(&footer, &bytes).map_err(|_| merge::unreadable(head.segment))
+    });
     // The head follows, with what the index says.
+    let entries = match index {
+        Ok(entries) => entries,
+        Err(error) => without_index(disk, segments, &head, &footer, error)?,
+    };
     Ok(Found {
         number: head.segment,
         head,
@@ -307,6 +302,17 @@ fn read_unclosed<D: Disk>(
         bitmap: None,
         unclosed_at: Some(footer.index_position),
     })
+}
+
+/// What the batches of an extent with an unreadable index say; `error` if they can't make up for it.
+fn without_index<D: Disk>(
+    disk: &mut D,
+    segments: &SegmentTable,
+    head: &Head,
+    footer: &Footer,
+    error: OpenError,
+) -> Result<Vec<Entry>, OpenError> {
+    scan::entries_without_index(disk, segments, head, footer)?.ok_or(error)
 }
 
 fn read_closed<D: Disk>(
@@ -319,10 +325,14 @@ fn read_closed<D: Disk>(
         segment: head.segment,
         what: "both copies of its footer are unreadable",
     })?;
+    let entries = match merge::records_of(disk, segments, head.segment, &footer) {
+        Ok(records) => Entries::Index { footer, records },
+        Err(error) => Entries::Scanned(without_index(disk, segments, &head, &footer, error)?),
+    };
     Ok(Found {
         number: head.segment,
         head,
-        entries: Entries::Index(footer),
+        entries,
         bitmap: segment.bitmap.as_ref().map(|block| Bitmap::decode(block)),
         unclosed_at: None,
     })

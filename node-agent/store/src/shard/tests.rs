@@ -6,8 +6,12 @@
 mod basics;
 mod chunks;
 mod crash;
+mod faults;
 mod holes;
 mod inspect;
 mod model;
 mod random;
+mod recorded;
+mod script;
+mod two_shards;
 mod world;

@@ -14,6 +14,7 @@ use crate::{OpenError, blocking, checksum};
 use moraine_model::{BLOCK_BYTES, BlockRange};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
 
 /// Memory for the windows of all indexes together, as far as each gets the least.
 const WINDOWS_BYTES: usize = 64 << 20;
@@ -22,10 +23,40 @@ const WINDOW_BLOCKS_MAX: usize = 512;
 
 /// The entries of one extent.
 pub(super) enum Entries {
-    /// In its index.
-    Index(Footer),
-    /// Found by scanning its batches.
+    /// In its index, which was checked, and whose records were gathered.
+    Index {
+        footer: Footer,
+        records: Vec<RecordEntry>,
+    },
+    /// Found by scanning its batches, or few.
     Scanned(Vec<Entry>),
+}
+
+impl Entries {
+    /// The least and the greatest LSN; the other way about if there are none.
+    pub(super) fn lsns(&self) -> RangeInclusive<u64> {
+        match self {
+            Self::Index { footer, .. } => footer.lsn_min..=footer.lsn_max,
+            Self::Scanned(entries) => {
+                let lsns = entries.iter().map(Entry::lsn);
+                lsns.clone().min().unwrap_or(u64::MAX)..=lsns.max().unwrap_or(0)
+            }
+        }
+    }
+
+    /// The records among them.
+    pub(super) fn take_records(&mut self) -> Vec<RecordEntry> {
+        match self {
+            Self::Index { records, .. } => std::mem::take(records),
+            Self::Scanned(entries) => {
+                let records = entries.iter().filter_map(|entry| match entry {
+                    Entry::Record(record) => Some(record.clone()),
+                    Entry::Blocks(_) => None,
+                });
+                records.collect()
+            }
+        }
+    }
 }
 
 /// An entry for blocks and the segment that it was found in.
@@ -74,7 +105,7 @@ pub(super) fn records_of<D: Disk>(
     Ok(records)
 }
 
-fn unreadable(segment: u32) -> OpenError {
+pub(super) fn unreadable(segment: u32) -> OpenError {
     OpenError::Damaged {
         segment,
         what: "its index is unreadable",
@@ -225,7 +256,7 @@ impl Merge {
         };
         for source in sources {
             let reader = match source.entries {
-                Entries::Index(footer) => {
+                Entries::Index { footer, .. } => {
                     let reader = IndexReader::new(segments, source.segment, footer, window);
                     Reader::Index(Box::new(reader))
                 }

@@ -3,13 +3,14 @@
 //! A batch whose headers are right but whose data is not may be torn, or it was durable and is
 //! damaged now. What later headers know to be durable tells: then it counts, and reading the
 //! damaged block is an error. A batch that was durable and can't be read at all is a loss, and the
-//! disk is refused.
+//! disk is refused. A closed extent is scanned only if its index can't be read.
 
 use super::super::segments::SegmentTable;
 use crate::blocking;
 use crate::disk::Disk;
 use crate::format::{
-    BatchHeader, BlockKind, Entry, FOOTER_BLOCKS, HEAD_BLOCKS, Head, Identity, decode_header,
+    BatchHeader, BlockKind, Entry, FOOTER_BLOCKS, Footer, HEAD_BLOCKS, Head, Identity,
+    decode_header,
 };
 use crate::{Buffer, OpenError, checksum};
 use moraine_model::BLOCK_BYTES;
@@ -44,20 +45,8 @@ impl Scan {
         segments: &SegmentTable,
         head: &Head,
     ) -> Result<Self, OpenError> {
-        let identity = Identity {
-            disk: segments.superblock.disk,
-            segment: head.segment,
-            incarnation: head.incarnation,
-            shard: segments.shard,
-        };
         let layout = segments.layout();
-        let mut extent = Extent {
-            disk,
-            first_block: layout.first_block(head.segment),
-            blocks: layout.segment_blocks,
-            identity,
-            window: (0, Buffer::zeroed(0)),
-        };
+        let mut extent = Extent::of(disk, segments, head);
         let mut scan = Self {
             segment: head.segment,
             batches: Vec::new(),
@@ -90,6 +79,37 @@ impl Scan {
             .flat_map(|batch| batch.entries)
             .collect()
     }
+}
+
+/// The entries of an extent with a footer whose index can't be read, from its batches. `None` unless
+/// those are provably all: one follows the other up to where the footer says that the index begins,
+/// and they have as many entries as it says, from its least LSN to its greatest. What compaction
+/// made has no batches.
+pub(super) fn entries_without_index<D: Disk>(
+    disk: &mut D,
+    segments: &SegmentTable,
+    head: &Head,
+    footer: &Footer,
+) -> Result<Option<Vec<Entry>>, OpenError> {
+    let mut extent = Extent::of(disk, segments, head);
+    let mut entries: Vec<Entry> = Vec::new();
+    let (mut position, mut lsn) = (HEAD_BLOCKS, 0);
+    while position < footer.index_position {
+        let Some(batch) = extent.batch(position, lsn)? else {
+            return Ok(None);
+        };
+        (position, lsn) = (batch.end, batch.lsn);
+        entries.extend(batch.entries);
+    }
+    let lsns = entries.iter().map(Entry::lsn);
+    let found = (position, entries.len(), lsns.clone().min(), lsns.max());
+    let promised = (
+        footer.index_position,
+        footer.entries as usize,
+        Some(footer.lsn_min),
+        Some(footer.lsn_max),
+    );
+    Ok((found == promised).then_some(entries))
 }
 
 /// Cuts each scan behind its last batch that counts, and gives the block where that ends. An error
@@ -142,7 +162,23 @@ struct Extent<'a, D> {
     window: (u32, Buffer),
 }
 
-impl<D: Disk> Extent<'_, D> {
+impl<'a, D: Disk> Extent<'a, D> {
+    fn of(disk: &'a mut D, segments: &SegmentTable, head: &Head) -> Self {
+        let layout = segments.layout();
+        Self {
+            disk,
+            first_block: layout.first_block(head.segment),
+            blocks: layout.segment_blocks,
+            identity: Identity {
+                disk: segments.superblock.disk,
+                segment: head.segment,
+                incarnation: head.incarnation,
+                shard: segments.shard,
+            },
+            window: (0, Buffer::zeroed(0)),
+        }
+    }
+
     fn block(&mut self, position: u32) -> Result<&[u8], OpenError> {
         let start = self.window.0;
         let held = u32::try_from(self.window.1.blocks()).unwrap_or(0);

@@ -10,8 +10,6 @@ use moraine_model::*;
 struct Limited {
     disk: MemoryDisk,
     writes_left: usize,
-    /// How many writes fail before the disk is well again.
-    failures_left: usize,
     torn: bool,
     failed: Vec<Completion>,
 }
@@ -21,7 +19,6 @@ impl Limited {
         Self {
             disk,
             writes_left,
-            failures_left: usize::MAX,
             torn: false,
             failed: Vec::new(),
         }
@@ -37,11 +34,10 @@ impl Disk for Limited {
         let Operation::Write { offset, buffers } = &operation else {
             return self.disk.submit(tag, operation);
         };
-        if self.writes_left > 0 || self.failures_left == 0 {
-            self.writes_left = self.writes_left.saturating_sub(1);
+        if self.writes_left > 0 {
+            self.writes_left -= 1;
             return self.disk.submit(tag, operation);
         }
-        self.failures_left -= 1;
         if !self.torn {
             self.torn = true;
             let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.to_vec()).collect();
@@ -475,88 +471,6 @@ fn a_bit_is_not_cleared_on_the_disk_before_what_covers_it_is_durable() {
     }
     world.crash(|_| CrashFate::Lost);
     world.check_all(1, 2, 1);
-}
-
-/// An empty disk with two shards.
-fn two_shards() -> (MemoryDisk, Opened) {
-    let blocks = u64::from(format::FIRST_SEGMENT) + 32 * u64::from(SEGMENT);
-    let mut disk = MemoryDisk::new(blocks * BLOCK_BYTES as u64, 4096);
-    let options = FormatOptions {
-        segment_blocks: SEGMENT,
-        shards: 2,
-        ..FormatOptions::new(cluster(), DiskId::new(2).unwrap())
-    };
-    format(&mut disk, &options).unwrap();
-    let opened = open(&mut disk, cluster()).unwrap();
-    (disk, opened)
-}
-
-#[test]
-fn a_stopped_shard_opens_again_while_its_neighbour_goes_on() {
-    for writes in 0..14 {
-        let (disk, opened) = two_shards();
-        let mut limited = Limited::new(disk.another(), writes);
-        limited.failures_left = 1;
-        let mut ill = Shard::recover(limited, &opened, 0, ShardOptions::default()).unwrap();
-        let well = Limited::new(disk.another(), usize::MAX);
-        let mut well = Shard::recover(well, &opened, 1, ShardOptions::default()).unwrap();
-        let mut answered = [Vec::new(), Vec::new()];
-        for nth in 0..40_u16 {
-            for (bucket, shard) in [&mut ill, &mut well].into_iter().enumerate() {
-                let place = Place {
-                    bucket: BucketId::new(bucket as u32).unwrap(),
-                    ..place(1, 0)
-                };
-                let tag = tag(u64::from(nth) + 1, 0);
-                let range = range(nth % 16 * 4, 4);
-                let rule = Rule::Write { listed: Epoch(0) };
-                let content = content(data(tag.stamp), range);
-                shard.submit(Request::Write(Write {
-                    place,
-                    range,
-                    tag,
-                    rule,
-                    content,
-                }));
-                for _ in 0..6 {
-                    shard.poll(u64::from(nth));
-                }
-                match shard
-                    .next_reply()
-                    .expect("each request is answered")
-                    .outcome
-                {
-                    Ok(_) => answered[bucket].push((place, range, tag)),
-                    Err(StoreError::Stopped) => assert_eq!(bucket, 0),
-                    Err(other) => panic!("{other}"),
-                }
-            }
-            if ill.is_stopped() {
-                ill = ill.reopen().unwrap();
-            }
-        }
-        assert!(answered[0].len() >= 39 && answered[1].len() == 40);
-        let shards = [&ill, &well].map(|shard| {
-            shard
-                .segments
-                .iter()
-                .map(|(number, _)| number)
-                .collect::<Vec<_>>()
-        });
-        assert!(shards[0].iter().all(|number| !shards[1].contains(number)));
-        assert_eq!(
-            shards[0].len() + shards[1].len() + opened.free.len(),
-            32,
-            "one is lost"
-        );
-        for (bucket, shard) in [ill, well].iter().enumerate() {
-            for (place, range, tag) in answered[bucket].iter().rev().take(16) {
-                let versions = shard.versions(*place);
-                let there = |v: &Version| v.range == *range && v.tag == *tag;
-                assert!(versions.iter().any(there), "{range:?} of shard {bucket}");
-            }
-        }
-    }
 }
 
 #[test]

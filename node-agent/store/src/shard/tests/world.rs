@@ -2,8 +2,8 @@
 
 use super::super::request::StoreKey;
 use super::model::{Change, Model, Value};
-use crate::disk::MemoryQueue;
-use crate::disk::{CrashFate, MemoryDisk, Operation};
+use super::recorded::History;
+use crate::disk::{CrashFate, MemoryDisk, MemoryQueue, Operation};
 use crate::format::{Place, Tag};
 use crate::index::Share;
 use crate::index::chunk::Chunk;
@@ -23,15 +23,25 @@ pub(super) enum Pending {
     Read(Place, BlockRange, ReadAt),
 }
 
-pub(super) struct World {
+/// The shard works through a handle `D` of a disk whose platter the world sees as memory.
+pub(super) struct World<D = MemoryDisk> {
     pub(super) disk: MemoryDisk,
     pub(super) queue: MemoryQueue,
-    pub(super) shard: Option<Shard<MemoryDisk>>,
+    pub(super) shard: Option<Shard<D>>,
     pub(super) model: Model,
     pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// What a stopped shard could not tell the fate of.
+    pub(super) unsure: Vec<Pending>,
+    /// What was asked and answered when, if the disk is recorded.
+    pub(super) history: Option<History>,
     pub(super) now_ms: u64,
     pub(super) no_space: u64,
     pub(super) refused: u64,
+    /// Whether reads may fail, because the disk was made to lie; and how many did.
+    pub(super) may_fail: bool,
+    pub(super) failed_reads: u64,
+    /// How many operations the disk had at once.
+    pub(super) most_in_flight: usize,
 }
 
 pub(super) fn cluster() -> ClusterId {
@@ -90,47 +100,81 @@ pub(super) fn content(value: Value, range: BlockRange) -> Content {
     }
 }
 
+pub(super) fn options() -> ShardOptions {
+    ShardOptions {
+        batches_max: 3,
+        compaction_bytes_per_s: u64::MAX / 1_000_000,
+        ..ShardOptions::default()
+    }
+}
+
 impl World {
     pub(super) fn new(segments: u64, logical_block_bytes: u32) -> Self {
-        let blocks = u64::from(format::FIRST_SEGMENT) + segments * u64::from(SEGMENT);
-        let mut disk = MemoryDisk::new(blocks * BLOCK_BYTES as u64, logical_block_bytes);
-        let options = FormatOptions {
-            segment_blocks: SEGMENT,
-            ..FormatOptions::new(cluster(), DiskId::new(2).unwrap())
-        };
-        format(&mut disk, &options).unwrap();
+        let mut world = Self::without_shard(formatted(segments, logical_block_bytes));
+        world.open();
+        world
+    }
+
+    /// Opens the disk as it is.
+    pub(super) fn open(&mut self) {
+        let handle = self.disk.another();
+        self.queue = handle.queue();
+        self.open_through(handle).unwrap();
+        self.queue.hold(true);
+        self.check_invariants();
+    }
+
+    /// Ends the shard as a crash does, opens the disk again, and finds out what became of what was
+    /// not answered.
+    pub(super) fn crash(&mut self, fate: impl FnMut(&Operation) -> CrashFate) {
+        self.queue.crash(fate);
+        self.shard = None;
+        self.open();
+        self.settle();
+    }
+}
+
+/// An empty disk.
+pub(super) fn formatted(segments: u64, logical_block_bytes: u32) -> MemoryDisk {
+    let blocks = u64::from(format::FIRST_SEGMENT) + segments * u64::from(SEGMENT);
+    let mut disk = MemoryDisk::new(blocks * BLOCK_BYTES as u64, logical_block_bytes);
+    let options = FormatOptions {
+        segment_blocks: SEGMENT,
+        ..FormatOptions::new(cluster(), DiskId::new(2).unwrap())
+    };
+    format(&mut disk, &options).unwrap();
+    disk
+}
+
+impl<D: Disk> World<D> {
+    pub(super) fn without_shard(disk: MemoryDisk) -> Self {
         let queue = disk.queue();
-        let mut world = Self {
+        Self {
             disk,
             queue,
             shard: None,
             model: Model::default(),
             pending: BTreeMap::new(),
+            unsure: Vec::new(),
+            history: None,
             now_ms: 0,
             no_space: 0,
             refused: 0,
-        };
-        world.open();
-        world
+            may_fail: false,
+            failed_reads: 0,
+            most_in_flight: 0,
+        }
     }
 
-    pub(super) fn shard(&mut self) -> &mut Shard<MemoryDisk> {
+    /// Opens the disk as it is through this handle.
+    pub(super) fn open_through(&mut self, mut handle: D) -> Result<(), OpenError> {
+        let opened = open(&mut handle, cluster())?;
+        self.shard = Some(Shard::recover(handle, &opened, 0, options())?);
+        Ok(())
+    }
+
+    pub(super) fn shard(&mut self) -> &mut Shard<D> {
         self.shard.as_mut().unwrap()
-    }
-
-    /// Opens the disk as it is.
-    pub(super) fn open(&mut self) {
-        let mut handle = self.disk.another();
-        self.queue = handle.queue();
-        let opened = open(&mut handle, cluster()).unwrap();
-        let options = ShardOptions {
-            batches_max: 3,
-            compaction_bytes_per_s: u64::MAX / 1_000_000,
-            ..ShardOptions::default()
-        };
-        self.shard = Some(Shard::recover(handle, &opened, 0, options).unwrap());
-        self.queue.hold(true);
-        self.check_invariants();
     }
 
     pub(super) fn submit(&mut self, pending: Pending) -> RequestId {
@@ -154,6 +198,9 @@ impl World {
         };
         let id = self.shard().submit(request);
         self.pending.insert(id, pending);
+        if let Some(history) = &mut self.history {
+            history.asked(&self.model, &self.pending);
+        }
         id
     }
 
@@ -179,12 +226,20 @@ impl World {
         let now_ms = self.now_ms;
         self.now_ms += 1;
         self.shard().poll(now_ms);
+        let in_flight = self.shard().io.disk().in_flight();
+        self.most_in_flight = self.most_in_flight.max(in_flight);
+        let waited = self.pending.len();
         while let Some(reply) = self.shard().next_reply() {
             let pending = self
                 .pending
                 .remove(&reply.id)
                 .expect("each request is answered once");
             self.answered(pending, reply.outcome);
+        }
+        if let Some(history) = &mut self.history
+            && self.pending.len() < waited
+        {
+            history.answered(&self.model, &self.pending);
         }
     }
 
@@ -227,6 +282,16 @@ impl World {
                 Err(StoreError::Referenced(_) | StoreError::NoSnapshot { .. }),
             ) => {
                 self.refused += 1;
+            }
+            (
+                Pending::Read(..),
+                Err(StoreError::Corrupt { .. } | StoreError::ReadFailed { .. }),
+            ) if self.may_fail => {
+                self.failed_reads += 1;
+            }
+            (pending, Err(StoreError::Stopped)) => {
+                assert!(self.shard().is_stopped());
+                self.unsure.push(pending);
             }
             (pending, outcome) => panic!("{pending:?} was answered {outcome:?}"),
         }
@@ -292,13 +357,11 @@ impl World {
         self.check_invariants();
     }
 
-    /// Ends the shard as a crash does, opens the disk again, and finds out what became of what was
-    /// not answered.
-    pub(super) fn crash(&mut self, fate: impl FnMut(&Operation) -> CrashFate) {
-        self.queue.crash(fate);
-        self.shard = None;
-        self.open();
-        for (_, pending) in std::mem::take(&mut self.pending) {
+    /// Finds out what became of what was not answered.
+    pub(super) fn settle(&mut self) {
+        let unsure = std::mem::take(&mut self.unsure);
+        let pending = std::mem::take(&mut self.pending);
+        for pending in unsure.into_iter().chain(pending.into_values()) {
             match pending {
                 Pending::Change(change) => self.settle_change(&change),
                 Pending::Note(key, value) => self.settle_note(key, value),
