@@ -131,11 +131,13 @@ impl<D: Disk> Shard<D> {
                 durable_lsn = durable_lsn.max(entry.lsn());
                 segments.expect_mut(number).note_lsn(entry.lsn());
             }
+            segments.expect_mut(number).weigh(&entries);
             if let Some(end) = unclosed_at {
                 unclosed.push((number, end, entries.clone()));
             }
             all.push((number, bitmap, entries));
         }
+        let shard = segments.shard;
         let mut shard = Self {
             io: Io::new(disk),
             options,
@@ -146,7 +148,7 @@ impl<D: Disk> Shard<D> {
             log: Log::new(durable_lsn),
             reads: BTreeMap::new(),
             chains: BTreeMap::new(),
-            compactor: Compactor::default(),
+            compactor: Compactor::new(opened.free.clone(), shard),
             scrubber: Scrubber::default(),
             replies: VecDeque::new(),
             next_id: 0,

@@ -9,4 +9,5 @@ mod crash;
 mod holes;
 mod model;
 mod random;
+mod space;
 mod world;

@@ -65,12 +65,15 @@ impl<D: Disk> Shard<D> {
             return Err(StoreError::Deleted(write.place.volume));
         }
         let data = matches!(write.content, Content::Data { .. });
-        if data && !self.data_may_go() {
-            return if self.space_may_come() {
-                Ok(Step::Held)
-            } else {
-                Err(StoreError::NoSpace)
-            };
+        if !self.may_go(write.content.purpose()) {
+            if self.space_may_come() {
+                return Ok(Step::Held);
+            }
+            self.metrics.no_space += 1;
+            return Err(StoreError::NoSpace);
+        }
+        if data && self.compaction_is_behind() {
+            return Ok(Step::Held);
         }
         let blocks = if data {
             u32::from(write.range.count())
