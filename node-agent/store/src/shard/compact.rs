@@ -81,8 +81,6 @@ struct Job {
     /// The least LSN that any segment but the source holds. No older one can come while this
     /// compaction runs, for only compaction writes old entries.
     others_lsn: u64,
-    /// The least LSN of a zero that lives in the source, once a hole has asked.
-    zeros_lsn: Option<u64>,
     entries: VecDeque<Entry>,
     items: VecDeque<Item>,
     copied: Vec<Entry>,
@@ -203,7 +201,6 @@ impl<D: Disk> Shard<D> {
             sources: choice.sources.into(),
             source: 0,
             others_lsn: 0,
-            zeros_lsn: None,
             entries: VecDeque::new(),
             items: VecDeque::new(),
             copied: Vec::new(),
@@ -376,7 +373,6 @@ impl<D: Disk> Shard<D> {
 }
 
 fn take_entries(job: &mut Job, entries: Vec<Entry>) {
-    job.zeros_lsn = None;
     job.entries = entries.into();
     // In the order of the disk, so that what lies together is read together. Zeros and holes come
     // first, the newest before the others: of two with one tag the older may be taken for the

@@ -137,10 +137,7 @@ impl<D: Disk> Shard<D> {
         let from = self.segments.metadata_location(job.source);
         let live = self.live_parts(entry, kind, from);
         let Tag { stamp, cut, epoch } = entry.tag;
-        if kind == PieceKind::Hole
-            && entry.lsn < job.others_lsn
-            && entry.lsn < self.oldest_zero(job)
-        {
+        if kind == PieceKind::Hole && entry.lsn < job.others_lsn {
             self.forget_holes(entry, &live);
             return;
         }
@@ -174,10 +171,10 @@ impl<D: Disk> Shard<D> {
     ///
     /// Parts of zeros that are split by newer versions of the same layer count as one, together with
     /// what splits them: else a volume that was trimmed and then written here and there would take
-    /// a hundred entries where it took one. What is dead of such an entry is so in its copy too: the
-    /// newer version that covers it, or whatever covers, collects or takes away that one, does the
-    /// same to a version of the same cut and a lower LSN. Only a hole that was forgotten could not:
-    /// so none is that may hide a zero of its own extent.
+    /// a hundred entries where it took one. What is dead in such a copy is covered by a version of a
+    /// greater LSN in the same layer, as it was in the original, and whatever covers, collects or
+    /// takes away that one does the same to all of its cut below. A part that nothing covers, as a
+    /// forgotten hole leaves it, is not copied.
     fn live_parts(&self, entry: &BlockEntry, kind: PieceKind, from: u32) -> Vec<BlockRange> {
         let chunk = self.index.chunk(entry.place);
         let Some(layer) = chunk.and_then(|chunk| chunk.layer(entry.tag.cut)) else {
@@ -203,21 +200,6 @@ impl<D: Disk> Shard<D> {
             }
         }
         parts
-    }
-
-    /// The least LSN of the zeros behind this hole in the source that live.
-    fn oldest_zero(&self, job: &mut Job) -> u64 {
-        let from = self.segments.metadata_location(job.source);
-        *job.zeros_lsn.get_or_insert_with(|| {
-            let entries = job.entries.iter().filter_map(|entry| match entry {
-                Entry::Blocks(blocks) if matches!(blocks.kind, BlockKind::Zero) => Some(blocks),
-                _ => None,
-            });
-            let live = entries
-                .filter(|entry| !self.live_parts(entry, PieceKind::Zero, from).is_empty())
-                .map(|entry| entry.lsn);
-            live.min().unwrap_or(u64::MAX)
-        })
     }
 
     /// Takes holes that hide nothing any more out of the index.
