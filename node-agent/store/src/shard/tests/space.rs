@@ -3,6 +3,7 @@
 use super::model::Value;
 use super::world::*;
 use crate::disk::{CrashFate, MemoryDisk};
+use crate::free_list::Purpose;
 use crate::index::layer::PieceKind;
 use crate::*;
 use moraine_model::*;
@@ -180,6 +181,23 @@ fn many_volumes_fill_the_disk_and_any_of_them_makes_room() {
     world.check_all(30, 8, 1);
     world.crash(|_| CrashFate::Lost);
     world.check_all(30, 8, 1);
+}
+
+/// The open extent is from the reserve, and the last segment for data is ready behind it.
+#[test]
+fn data_goes_on_while_an_extent_for_data_is_ready() {
+    let mut world = World::new(10, 4096);
+    write_data(&mut world, 1, 0..1, 1);
+    let shard = world.shard();
+    shard.log.open.as_mut().unwrap().purpose = Purpose::Trim;
+    while shard.free.len() > shard.free.reserve(Purpose::Data) + 1 {
+        shard.free.take(Purpose::Data).unwrap();
+    }
+    assert!(shard.prepare(Purpose::Data));
+    // While it is being prepared, and when it is.
+    write_data(&mut world, 1, 1..4, 1);
+    assert_eq!(world.no_space, 0);
+    world.check_all(1, 4, 1);
 }
 
 /// Two shards on one disk, without a model: each block holds the number of its newest write.
