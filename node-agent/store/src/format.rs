@@ -17,7 +17,8 @@ pub use batch::{
     BatchHeader, BatchPlace, HEADER_ROOM_BYTES, Identity, Packing, decode_header, encode_batch,
 };
 pub use entry::{
-    BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Place, RecordEntry, RecordKey, Tag,
+    BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Outline, Place, RecordEntry, RecordKey,
+    Tag,
 };
 pub use footer::{Footer, decode_index, encode_index, sort_index, take_indexed};
 pub use frame::VERSION;

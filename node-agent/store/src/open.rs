@@ -7,6 +7,7 @@ use crate::blocking;
 use crate::disk::Disk;
 use crate::format::{
     FormatError, HEAD_BLOCKS, Head, Layout, SEGMENT_BLOCKS, SUPERBLOCKS, SegmentState, Superblock,
+    decode_header,
 };
 use crate::free_list::{FreeList, FreeSegment};
 use crate::{Buffer, OpenError, checksum};
@@ -254,7 +255,7 @@ fn read_heads<D: Disk>(
     let starts = numbers
         .iter()
         .map(|&number| superblock.layout.first_block(number));
-    blocking::read_many(disk, starts, HEAD_BLOCKS as usize, |nth, buffer| {
+    blocking::read_many(disk, starts, HEAD_BLOCKS as usize + 1, |nth, buffer| {
         let Some(&number) = numbers.get(nth) else {
             return Ok(());
         };
@@ -300,7 +301,7 @@ pub(crate) fn head_copies(
     })
 }
 
-/// The newest valid copy of a head.
+/// The newest valid copy of a head, from the blocks of both and the one behind them.
 fn newest_head(
     superblock: &Superblock,
     segment: u32,
@@ -308,11 +309,26 @@ fn newest_head(
 ) -> Result<OpenedSegment, OpenError> {
     // A copy with a torn bitmap beside a whole head counts, but only its head: without a bitmap
     // everything is looked at.
-    head_copies(superblock, segment, blocks)
+    let newest = head_copies(superblock, segment, blocks)
         .filter_map(Result::ok)
         .max_by_key(|copy| copy.head.sequence)
         .ok_or(OpenError::Damaged {
             segment,
             what: "both copies of its head are unreadable",
-        })
+        })?;
+    // A head is durable in both copies before the first batch behind it: if that knows of a newer
+    // one, the newer head is lost, and the older would give a full extent away as free.
+    let batch = blocks.chunks_exact(BLOCK_BYTES).nth(HEAD_BLOCKS as usize);
+    let batch = batch.and_then(|block| decode_header(block, superblock.layout.segment_blocks).ok());
+    let newer = batch.is_some_and(|batch| {
+        (batch.identity.disk, batch.identity.segment) == (superblock.disk, segment)
+            && batch.identity.incarnation > newest.head.incarnation
+    });
+    if newer {
+        return Err(OpenError::Damaged {
+            segment,
+            what: "its newest head is lost",
+        });
+    }
+    Ok(newest)
 }

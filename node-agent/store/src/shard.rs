@@ -138,9 +138,9 @@ impl<D: Disk> Shard<D> {
         self.stopped
     }
 
-    /// Whether nothing is under way on the disk.
+    /// Whether nothing is under way on the disk, and nothing to be done at once.
     pub fn is_idle(&self) -> bool {
-        self.io.is_idle()
+        self.io.is_idle() && !self.compactor.has_work()
     }
 
     /// What it has done so far, and how full it is.
@@ -173,6 +173,7 @@ impl<D: Disk> Shard<D> {
 
     fn advance(&mut self, wait: bool, now_ms: u64) {
         self.start_work(now_ms);
+        let wait = wait && !self.compactor.has_work();
         for (task, operation, outcome) in self.io.completed(wait) {
             match task {
                 Task::Read(id, part) => self.read_ended(id, part, operation, outcome),
@@ -209,5 +210,6 @@ impl<D: Disk> Shard<D> {
             self.reply(id, Err(StoreError::Stopped));
         }
         self.chains.clear();
+        self.compactor.stop();
     }
 }

@@ -11,6 +11,8 @@ const ZERO: u8 = 2;
 const HOLE: u8 = 3;
 const RECORD: u8 = 4;
 const BLOCK_FIELDS_BYTES: usize = 76;
+/// Where the number of blocks is.
+const COUNT_AT: usize = 38;
 const DOWN_TO_BYTES: usize = 8;
 /// Bytes that an entry for blocks takes at most, beside its checksums.
 pub const BLOCK_ENTRY_BYTES_MAX: usize = BLOCK_FIELDS_BYTES + DOWN_TO_BYTES;
@@ -135,6 +137,17 @@ pub enum Entry {
     Record(RecordEntry),
 }
 
+/// What an entry is about, without its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outline {
+    /// Data of so many blocks.
+    Data(u16),
+    /// Zeros or a hole of so many blocks.
+    Tombstone(u16),
+    /// A record.
+    Record,
+}
+
 impl Entry {
     /// The batch that it was first written with.
     pub fn lsn(&self) -> u64 {
@@ -204,9 +217,31 @@ impl Entry {
         Ok(Some(entry))
     }
 
-    /// Whether these bytes of an entry are those of a record.
-    pub fn is_record(bytes: &[u8]) -> bool {
-        bytes.first() == Some(&RECORD)
+    /// What an entry with these bytes, from [`Entry::skip`], is about.
+    pub fn outline_of(bytes: &[u8]) -> Option<Outline> {
+        let count = || {
+            Some(u16::from_le_bytes([
+                *bytes.get(COUNT_AT)?,
+                *bytes.get(COUNT_AT + 1)?,
+            ]))
+        };
+        match *bytes.first()? {
+            DATA => count().map(Outline::Data),
+            ZERO | HOLE => count().map(Outline::Tombstone),
+            RECORD => Some(Outline::Record),
+            _ => None,
+        }
+    }
+
+    /// What it is about.
+    pub fn outline(&self) -> Outline {
+        match self {
+            Self::Record(_) => Outline::Record,
+            Self::Blocks(entry) => match entry.kind {
+                BlockKind::Data { .. } => Outline::Data(entry.range.count()),
+                BlockKind::Zero | BlockKind::Hole { .. } => Outline::Tombstone(entry.range.count()),
+            },
+        }
     }
 
     /// Takes one entry from the front of `bytes`; `Ok(None)` when none are left.

@@ -8,7 +8,7 @@
 use super::Shard;
 use super::io::Task;
 use super::log::OpenExtent;
-use super::segments::Segment;
+use super::segments::{Segment, Weight};
 use crate::disk::{Disk, Operation};
 use crate::format::{Entry, Footer, Identity, SegmentState, encode_index, sort_index};
 use crate::free_list::Purpose;
@@ -30,7 +30,7 @@ pub(super) type Step = (u32, Vec<Buffer>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     /// A log extent can be opened.
-    Prepared { segment: u32, reserved: bool },
+    Prepared { segment: u32, purpose: Purpose },
     /// A log extent is closed.
     Closed { segment: u32 },
     /// A segment is free.
@@ -71,13 +71,12 @@ impl<D: Disk> Shard<D> {
             return;
         };
         match chain.then {
-            Then::Prepared { segment, reserved } => {
-                self.log.spare = Some((segment, reserved));
-                self.log.preparing = false;
+            Then::Prepared { segment, purpose } => {
+                self.log.spare = Some((segment, purpose));
+                self.log.preparing = None;
             }
             Then::Closed { segment } => {
-                self.segments.expect_mut(segment).busy = false;
-                self.segments.note_if_dead(segment);
+                self.segments.settle(segment);
             }
             Then::Freed { segment } => {
                 if let Some(free) = self.segments.take_free(segment) {
@@ -87,7 +86,7 @@ impl<D: Disk> Shard<D> {
                 }
             }
             Then::ScratchReady => self.scratch_ready(),
-            Then::Published => self.publish(),
+            Then::Published => self.published(),
         }
     }
 
@@ -134,9 +133,8 @@ impl<D: Disk> Shard<D> {
         let Some((segment, steps)) = self.take_segment(purpose, SegmentState::Log) else {
             return false;
         };
-        self.log.preparing = true;
-        let reserved = purpose == Purpose::Metadata;
-        self.start_chain(steps, Then::Prepared { segment, reserved });
+        self.log.preparing = Some(purpose);
+        self.start_chain(steps, Then::Prepared { segment, purpose });
         true
     }
 
@@ -177,6 +175,7 @@ impl<D: Disk> Shard<D> {
         entries: &mut [Entry],
     ) -> Vec<Step> {
         let layout = self.layout();
+        self.segments.expect_mut(number).weigh(Weight::of(entries));
         let identity = Identity {
             disk: self.segments.superblock.disk,
             segment: number,

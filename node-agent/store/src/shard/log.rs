@@ -30,6 +30,16 @@ pub(super) enum Waiting {
     Control(Share, Control),
 }
 
+impl Waiting {
+    /// How deep into the reserve it may reach.
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::Write(write) => write.content.purpose(),
+            Self::Note(..) | Self::Control(..) => Purpose::Record,
+        }
+    }
+}
+
 /// The extent that batches are appended to, or one whose last batches are under way.
 #[derive(Debug)]
 pub(super) struct OpenExtent {
@@ -43,12 +53,12 @@ pub(super) struct OpenExtent {
     /// Its entries that are durable.
     pub(super) entries: Vec<Entry>,
     pub(super) batches_in_flight: usize,
-    /// Taken from the reserve for trims and deletes: no data goes in while space is short.
-    pub(super) reserved: bool,
+    /// What it was taken for: while space is short, nothing goes in that had to leave it alone.
+    pub(super) purpose: Purpose,
 }
 
 impl OpenExtent {
-    pub(super) fn new(segment: u32, reserved: bool) -> Self {
+    pub(super) fn new(segment: u32, purpose: Purpose) -> Self {
         Self {
             segment,
             position: HEAD_BLOCKS,
@@ -56,7 +66,7 @@ impl OpenExtent {
             index_bytes: 0,
             entries: Vec::new(),
             batches_in_flight: 0,
-            reserved,
+            purpose,
         }
     }
 
@@ -140,9 +150,10 @@ pub(super) struct Log {
     pub(super) open: Option<OpenExtent>,
     /// Filled extents whose last batches are in flight, or that are about to be closed.
     pub(super) filled: Vec<OpenExtent>,
-    /// An extent ready to be opened, and whether it is from the reserve.
-    pub(super) spare: Option<(u32, bool)>,
-    pub(super) preparing: bool,
+    /// An extent ready to be opened, and what it was taken for.
+    pub(super) spare: Option<(u32, Purpose)>,
+    /// What the extent was taken for that is becoming the spare.
+    pub(super) preparing: Option<Purpose>,
     waiting: VecDeque<(RequestId, Waiting)>,
     in_flight: VecDeque<Batch>,
     /// Blocks that the draft and batches in flight change: place and first block to the end. No two
@@ -158,7 +169,7 @@ impl Log {
             open: None,
             filled: Vec::new(),
             spare: None,
-            preparing: false,
+            preparing: None,
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             busy: BTreeMap::new(),
@@ -281,40 +292,37 @@ impl<D: Disk> Shard<D> {
         self.prepare_ahead();
     }
 
-    /// Whether data may go into the open extent, or into the next.
-    fn data_may_go(&self) -> bool {
-        match (&self.log.open, self.log.spare) {
-            (Some(open), _) if open.reserved => self.free.len() > self.free.reserve(Purpose::Data),
-            _ => true,
-        }
+    /// Whether entries for this purpose may go into the open extent. One from deeper in the reserve
+    /// keeps its room, unless the next one makes up for it.
+    fn may_go(&self, purpose: Purpose) -> bool {
+        let Some(open) = &self.log.open else {
+            return true;
+        };
+        let next = self.log.spare.map(|(_, purpose)| purpose);
+        let next = next.or(self.log.preparing);
+        open.purpose <= purpose
+            || next.is_some_and(|next| next <= purpose)
+            || self.free.len() > self.free.reserve(purpose)
     }
 
     /// Goes on to the next extent. False if it is not ready: then it is being prepared, or there is
     /// no space and whoever needs it was told.
     fn next_extent(&mut self) -> bool {
-        if let Some((segment, reserved)) = self.log.spare.take() {
-            if let Some(filled) = self.log.open.replace(OpenExtent::new(segment, reserved)) {
+        if let Some((segment, purpose)) = self.log.spare.take() {
+            if let Some(filled) = self.log.open.replace(OpenExtent::new(segment, purpose)) {
                 self.log.filled.push(filled);
             }
             return true;
         }
-        if self.log.preparing || self.prepare(Purpose::Data) {
+        if self.log.preparing.is_some() {
             return false;
         }
-        let data_first = self.log.waiting.front().is_some_and(|(_, waiting)| {
-            matches!(
-                waiting,
-                Waiting::Write(Write {
-                    content: Content::Data { .. },
-                    ..
-                })
-            )
-        });
-        if !data_first {
-            if self.prepare(Purpose::Metadata) || self.space_may_come() {
-                return false;
-            }
-        } else if self.space_may_come() {
+        let wanted = self.log.waiting.front();
+        let wanted = wanted.map_or(Purpose::Data, |(_, waiting)| waiting.purpose());
+        let mut purposes = [Purpose::Data, Purpose::Trim, Purpose::Record].into_iter();
+        if purposes.any(|purpose| purpose <= wanted && self.prepare(purpose))
+            || self.space_may_come()
+        {
             return false;
         }
         if let Some((id, _)) = self.log.waiting.pop_front() {
@@ -328,7 +336,7 @@ impl<D: Disk> Shard<D> {
     fn prepare_ahead(&mut self) {
         let Some(open) = &self.log.open else { return };
         let nearly_full = open.position > self.layout().segment_blocks / 4 * 3;
-        if nearly_full && self.log.spare.is_none() && !self.log.preparing {
+        if nearly_full && self.log.spare.is_none() && self.log.preparing.is_none() {
             self.prepare(Purpose::Data);
         }
     }
@@ -370,10 +378,8 @@ impl<D: Disk> Shard<D> {
         open.position += blocks;
         open.index_bytes += draft.entry_bytes;
         open.batches_in_flight += 1;
-        self.metrics.batches += 1;
-        self.metrics.batch_requests += draft.ids.len() as u64;
-        self.metrics.log_blocks += u64::from(blocks);
-        self.metrics.data_blocks += u64::from(draft.data_blocks);
+        self.metrics
+            .note_batch(draft.ids.len(), blocks, draft.data_blocks);
         let Draft {
             entries,
             data,

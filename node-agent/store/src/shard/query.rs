@@ -4,6 +4,7 @@ use super::Shard;
 use super::request::note_of;
 use crate::Metrics;
 use crate::disk::Disk;
+use crate::free_list::Purpose;
 use crate::index::Share;
 use crate::index::chunk::Chunk;
 use crate::index::layer::PieceKind;
@@ -115,8 +116,11 @@ impl<D: Disk> Shard<D> {
                 .iter()
                 .map(|(_, s)| u64::from(s.bitmap.live()))
                 .sum(),
+            dead_blocks: self.dead_blocks(),
             segments: self.segments.iter().count() as u64,
             free_segments: self.free.len() as u64,
+            reserved_segments: self.free.reserve(Purpose::Data) as u64,
+            compacting: self.compactor.is_running(),
             index_bytes: self.index.memory_bytes() as u64,
             ..self.metrics
         }

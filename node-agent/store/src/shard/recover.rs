@@ -145,6 +145,7 @@ impl<D: Disk> Shard<D> {
             segments.expect_mut(number).note_lsns(lsns);
             let of_extent = entries.take_records().into_iter();
             records.extend(of_extent.map(|record| (number, record)));
+            segments.expect_mut(number).weigh(entries.weight());
             if let (Some(end), Entries::Scanned(entries)) = (unclosed_at, &entries) {
                 unclosed.push((number, end, entries.clone()));
             }
@@ -154,6 +155,7 @@ impl<D: Disk> Shard<D> {
                 entries,
             });
         }
+        let shard = segments.shard;
         let mut shard = Self {
             io: Io::new(disk),
             options,
@@ -164,7 +166,7 @@ impl<D: Disk> Shard<D> {
             log: Log::new(durable_lsn),
             reads: BTreeMap::new(),
             chains: BTreeMap::new(),
-            compactor: Compactor::default(),
+            compactor: Compactor::new(opened.free.clone(), shard),
             scrubber: Scrubber::default(),
             replies: VecDeque::new(),
             next_id: 0,
@@ -326,7 +328,11 @@ fn read_closed<D: Disk>(
         what: "both copies of its footer are unreadable",
     })?;
     let entries = match merge::records_of(disk, segments, head.segment, &footer) {
-        Ok(records) => Entries::Index { footer, records },
+        Ok((records, weight)) => Entries::Index {
+            footer,
+            records,
+            weight,
+        },
         Err(error) => Entries::Scanned(without_index(disk, segments, &head, &footer, error)?),
     };
     Ok(Found {

@@ -1,6 +1,7 @@
 //! What a shard can be asked, and what it answers.
 
 use crate::format::{Place, RecordKey, Tag};
+use crate::free_list::Purpose;
 use crate::index::Share;
 use crate::index::layer::PieceKind;
 use crate::{Buffer, Checksums, StoreError};
@@ -45,6 +46,16 @@ pub enum Content {
     /// cuts that this layer alone hid go with it, for they may be collected already; so a chunk is
     /// copied from its newest cut down, each cut compared when the newer ones are durable.
     Hole,
+}
+
+impl Content {
+    /// How deep into the reserve it may reach.
+    pub(super) fn purpose(&self) -> Purpose {
+        match self {
+            Self::Data { .. } => Purpose::Data,
+            Self::Zero | Self::Hole => Purpose::Trim,
+        }
+    }
 }
 
 /// A change of some blocks of a chunk.

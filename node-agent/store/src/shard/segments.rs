@@ -1,13 +1,61 @@
 //! The segments that a shard has, with their bitmaps. No other shard sees them.
 
 use crate::bitmap::Bitmap;
-use crate::format::{HEAD_BLOCKS, Head, Layout, SegmentState, Superblock};
+use crate::format::{Entry, HEAD_BLOCKS, Head, Layout, Outline, SegmentState, Superblock};
 use crate::free_list::FreeSegment;
 use crate::index::layer::{Piece, PieceKind, Relocation, Sums};
 use crate::{Buffer, checksum};
-use moraine_model::{BlockRange, Epoch};
+use moraine_model::{BLOCK_BYTES, BlockRange, Epoch};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+
+/// What entries take in an index, and for how many blocks or records.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    bytes: u64,
+    units: u64,
+}
+
+impl Taken {
+    fn add(&mut self, bytes: usize, units: u16) {
+        self.bytes += bytes as u64;
+        self.units += u64::from(units);
+    }
+
+    /// What so many of the units take, at the average.
+    fn share(self, units: u64) -> u64 {
+        let bytes = self.bytes * units.min(self.units);
+        bytes.checked_div(self.units).unwrap_or(0)
+    }
+}
+
+/// What the entries of a closed extent took when it was closed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weight {
+    data: Taken,
+    zeros: Taken,
+    records: Taken,
+}
+
+impl Weight {
+    /// That of these entries.
+    pub(crate) fn of(entries: &[Entry]) -> Self {
+        let mut weight = Self::default();
+        for entry in entries {
+            weight.add(entry.outline(), entry.encoded_bytes());
+        }
+        weight
+    }
+
+    /// Adds an entry that takes so many bytes.
+    pub(crate) fn add(&mut self, entry: Outline, bytes: usize) {
+        match entry {
+            Outline::Data(blocks) => self.data.add(bytes, blocks),
+            Outline::Tombstone(blocks) => self.zeros.add(bytes, blocks),
+            Outline::Record => self.records.add(bytes, 1),
+        }
+    }
+}
 
 /// One segment of this shard.
 #[derive(Debug)]
@@ -18,6 +66,10 @@ pub(crate) struct Segment {
     pub(crate) bitmap: Bitmap,
     /// Blocks of zeros and holes, and records, that live in its entries.
     pub(crate) metadata_live: u64,
+    /// How many of them are records.
+    records_live: u64,
+    /// What the entries took, once it is closed.
+    weight: Weight,
     /// How many blocks were live in the bitmap on the disk.
     pub(crate) persisted_live: u32,
     /// Reads of it under way: it is not freed meanwhile.
@@ -39,6 +91,8 @@ impl Segment {
             head_sequence,
             bitmap: Bitmap::default(),
             metadata_live: 0,
+            records_live: 0,
+            weight: Weight::default(),
             persisted_live: u32::MAX,
             readers: 0,
             lsn_min: u64::MAX,
@@ -50,6 +104,28 @@ impl Segment {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.bitmap.live() == 0 && self.metadata_live == 0
+    }
+
+    /// Notes what the entries take, when the extent is closed or found closed.
+    pub(crate) fn weigh(&mut self, weight: Weight) {
+        self.weight = weight;
+    }
+
+    /// All its zeros are needed as they are, however few of their blocks live: they were just
+    /// copied. Without this it would look as if copying them again would gain something.
+    pub(crate) fn zeros_are_whole(&mut self) {
+        self.weight.zeros.units = self.metadata_live - self.records_live;
+    }
+
+    /// Blocks that a copy of what lives in it would take, as far as that can be told without
+    /// reading it: exact when it was just written, and then by the share that lives.
+    pub(crate) fn copy_blocks(&self) -> u64 {
+        let live = u64::from(self.bitmap.live());
+        let zeros = self.metadata_live - self.records_live;
+        let index_bytes = self.weight.data.share(live)
+            + self.weight.zeros.share(zeros)
+            + self.weight.records.share(self.records_live);
+        live + index_bytes.div_ceil(BLOCK_BYTES as u64)
     }
 
     pub(crate) fn note_lsn(&mut self, lsn: u64) {
@@ -70,6 +146,9 @@ pub(crate) struct SegmentTable {
     table: BTreeMap<u32, Segment>,
     /// Closed segments that may have become dead since anyone looked.
     pub(crate) maybe_dead: Vec<u32>,
+    /// Grows with each block that dies, and by more with each segment that is closed: who counted
+    /// what can be cleaned knows by this how much has changed.
+    pub(crate) changes: u64,
 }
 
 impl SegmentTable {
@@ -79,6 +158,7 @@ impl SegmentTable {
             shard,
             table: BTreeMap::new(),
             maybe_dead: Vec::new(),
+            changes: 0,
         }
     }
 
@@ -135,6 +215,7 @@ impl SegmentTable {
 
     /// The index no longer refers to a piece.
     pub(crate) fn release(&mut self, piece: &Piece<'_>) {
+        self.changes += u64::from(piece.range.count());
         let (number, position) = self.layout().split(piece.location);
         let segment = self.expect_mut(number);
         if piece.kind == PieceKind::Data {
@@ -171,14 +252,25 @@ impl SegmentTable {
 
     /// A record in this segment begins to count.
     pub(crate) fn acquire_record(&mut self, number: u32) {
-        self.expect_mut(number).metadata_live += 1;
+        let segment = self.expect_mut(number);
+        segment.metadata_live += 1;
+        segment.records_live += 1;
     }
 
     /// A record in this segment no longer counts.
     pub(crate) fn release_record(&mut self, number: u32) {
+        self.changes += 1;
         let segment = self.expect_mut(number);
-        assert!(segment.metadata_live > 0, "metadata was freed twice");
+        assert!(segment.records_live > 0, "a record was freed twice");
         segment.metadata_live -= 1;
+        segment.records_live -= 1;
+        self.note_if_dead(number);
+    }
+
+    /// A segment may be cleaned or freed from now on.
+    pub(crate) fn settle(&mut self, number: u32) {
+        self.expect_mut(number).busy = false;
+        self.changes += u64::from(self.layout().segment_blocks);
         self.note_if_dead(number);
     }
 

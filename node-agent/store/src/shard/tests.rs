@@ -13,5 +13,6 @@ mod model;
 mod random;
 mod recorded;
 mod script;
+mod space;
 mod two_shards;
 mod world;

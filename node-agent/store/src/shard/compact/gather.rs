@@ -2,24 +2,35 @@
 
 use super::super::Shard;
 use super::super::request::StoreKey;
-use super::{COPY_BLOCKS, Item, Job, Move};
+use super::copy::ROUND_BLOCKS;
+use super::{Item, Job, Move};
 use crate::disk::Disk;
 use crate::format::{BlockEntry, BlockKind, Entry, FOOTER_BLOCKS, RecordEntry, Tag};
 use crate::index::layer::{PieceKind, Relocation};
 use moraine_model::{BLOCK_BYTES, BlockRange};
 
+/// Entries that one poll looks through.
+const ENTRIES_AT_ONCE: usize = 4096;
+
 impl<D: Disk> Shard<D> {
-    /// Looks through the entries of the source for what lives, until there is enough to copy.
-    pub(super) fn gather(&mut self, job: &mut Job) {
+    /// Looks through the entries of the source for what lives. False if it should go on with that
+    /// before anything else.
+    pub(super) fn gather(&mut self, job: &mut Job) -> bool {
         let mut blocks: u32 = job
             .items
             .iter()
             .map(|item| u32::from(item.entry.range.count()))
             .sum();
-        while blocks < COPY_BLOCKS
-            && !job.full
-            && let Some(entry) = job.entries.pop_front()
-        {
+        for _ in 0..ENTRIES_AT_ONCE {
+            if job.full {
+                job.entries.clear();
+            }
+            if blocks >= ROUND_BLOCKS {
+                return true;
+            }
+            let Some(entry) = job.entries.pop_front() else {
+                return true;
+            };
             match entry {
                 Entry::Record(record) => self.gather_record(job, record),
                 Entry::Blocks(entry) if matches!(entry.kind, BlockKind::Data { .. }) => {
@@ -28,9 +39,7 @@ impl<D: Disk> Shard<D> {
                 Entry::Blocks(entry) => self.gather_metadata(job, &entry),
             }
         }
-        if job.full {
-            job.entries.clear();
-        }
+        false
     }
 
     /// How many of an entry's data blocks the scratch extent still takes behind
@@ -126,20 +135,9 @@ impl<D: Disk> Shard<D> {
             _ => PieceKind::Hole,
         };
         let from = self.segments.metadata_location(job.source);
-        let layer = self
-            .index
-            .chunk(entry.place)
-            .and_then(|chunk| chunk.layer(entry.tag.cut));
-        let pieces = layer
-            .into_iter()
-            .flat_map(|layer| layer.pieces(entry.range));
+        let live = self.live_parts(entry, kind, from);
         let Tag { stamp, cut, epoch } = entry.tag;
-        let live: Vec<BlockRange> = pieces
-            .filter(|piece| piece.kind == kind && piece.location == from)
-            .filter(|piece| piece.tag(cut) == entry.tag)
-            .map(|piece| piece.range)
-            .collect();
-        if kind == PieceKind::Hole && self.is_oldest(job.source, entry.lsn) {
+        if kind == PieceKind::Hole && entry.lsn < job.others_lsn {
             self.forget_holes(entry, &live);
             return;
         }
@@ -160,13 +158,48 @@ impl<D: Disk> Shard<D> {
                 stamp,
                 epoch,
             };
-            job.moves.push(Move {
+            job.moves.push_back(Move {
                 place: entry.place,
                 cut,
                 relocation,
             });
             job.copied.push(copy);
         }
+    }
+
+    /// The parts of an entry for zeros or a hole that the index takes from this source.
+    ///
+    /// Parts of zeros that are split by newer versions of the same layer count as one, together with
+    /// what splits them: else a volume that was trimmed and then written here and there would take
+    /// a hundred entries where it took one. What is dead in such a copy is covered by a version of a
+    /// greater LSN in the same layer, as it was in the original, and whatever covers, collects or
+    /// takes away that one does the same to all of its cut below. A part that nothing covers, as a
+    /// forgotten hole leaves it, is not copied.
+    fn live_parts(&self, entry: &BlockEntry, kind: PieceKind, from: u32) -> Vec<BlockRange> {
+        let chunk = self.index.chunk(entry.place);
+        let Some(layer) = chunk.and_then(|chunk| chunk.layer(entry.tag.cut)) else {
+            return Vec::new();
+        };
+        let mut parts: Vec<BlockRange> = Vec::new();
+        // Where the last part may go on: behind it, and what newer versions cover behind that.
+        let mut open_end = None;
+        for piece in layer.pieces(entry.range) {
+            let adjacent = open_end == Some(piece.range.first());
+            let ours = piece.kind == kind
+                && piece.location == from
+                && piece.tag(entry.tag.cut) == entry.tag;
+            if ours {
+                let first = parts.pop_if(|_| adjacent).map(BlockRange::first);
+                let first = first.unwrap_or(piece.range.first());
+                parts.extend(BlockRange::new(first, piece.range.end() - first));
+                open_end = (kind == PieceKind::Zero).then_some(piece.range.end());
+            } else if adjacent && piece.kind != PieceKind::Hole {
+                open_end = Some(piece.range.end());
+            } else {
+                open_end = None;
+            }
+        }
+        parts
     }
 
     /// Takes holes that hide nothing any more out of the index.
@@ -187,7 +220,7 @@ impl<D: Disk> Shard<D> {
         if newest.is_none_or(|known| known.lsn != record.lsn || known.segment != job.source) {
             return;
         }
-        if self.is_spent(job.source, &record) {
+        if is_spent(&record, job.others_lsn) {
             self.records.remove(&record.key);
             self.segments.release_record(job.source);
             return;
@@ -198,17 +231,11 @@ impl<D: Disk> Shard<D> {
             job.records.push(record);
         }
     }
+}
 
-    /// Whether a tombstone has nothing left to hide.
-    fn is_spent(&self, source: u32, record: &RecordEntry) -> bool {
-        let dropped = matches!(StoreKey::decode(&record.key), Some(StoreKey::Dropped(_)));
-        (record.value.is_none() || dropped) && self.is_oldest(source, record.lsn)
-    }
-
-    /// Whether no other segment in use holds an entry older than this LSN of the source. The source
-    /// itself goes in one step with everything in it.
-    fn is_oldest(&self, source: u32, lsn: u64) -> bool {
-        let mut others = self.segments.iter().filter(|(number, _)| *number != source);
-        others.all(|(_, segment)| segment.lsn_min > lsn)
-    }
+/// Whether a tombstone has nothing left to hide: no other segment holds an older entry. Its own goes
+/// in one step with everything in it.
+fn is_spent(record: &RecordEntry, others_lsn: u64) -> bool {
+    let dropped = matches!(StoreKey::decode(&record.key), Some(StoreKey::Dropped(_)));
+    (record.value.is_none() || dropped) && record.lsn < others_lsn
 }

@@ -60,7 +60,7 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Whether the write can go into the draft now, and what of it is news.
-    fn judge(&self, draft: &Draft, write: &Write) -> Result<Verdict, StoreError> {
+    fn judge(&mut self, draft: &Draft, write: &Write) -> Result<Verdict, StoreError> {
         if self.log.is_busy(write.place, write.range) {
             return Ok(Verdict::Waits(Step::Held));
         }
@@ -74,12 +74,15 @@ impl<D: Disk> Shard<D> {
             return Ok(Verdict::Goes(news));
         }
         let data = matches!(write.content, Content::Data { .. });
-        if data && !self.data_may_go() {
-            return if self.space_may_come() {
-                Ok(Verdict::Waits(Step::Held))
-            } else {
-                Err(StoreError::NoSpace)
-            };
+        if !self.may_go(write.content.purpose()) {
+            if self.space_may_come() {
+                return Ok(Verdict::Waits(Step::Held));
+            }
+            self.metrics.no_space += 1;
+            return Err(StoreError::NoSpace);
+        }
+        if data && self.compaction_is_behind() {
+            return Ok(Verdict::Waits(Step::Held));
         }
         let (blocks, parts) = match &news {
             News::Nothing => (0, 0),

@@ -4,11 +4,12 @@
 //! grow with the disk. Each is read twice: once to check its checksum and to gather its records,
 //! which decide what of the rest counts, and once to merge. It decides nothing; `build` does.
 
-use super::super::segments::SegmentTable;
+use super::super::segments::{SegmentTable, Weight};
 use crate::bitmap::Bitmap;
 use crate::disk::Disk;
 use crate::format::{
-    BlockEntry, BlockKind, Entry, Footer, FormatError, Place, RecordEntry, sort_index, take_indexed,
+    BlockEntry, BlockKind, Entry, Footer, FormatError, Outline, Place, RecordEntry, sort_index,
+    take_indexed,
 };
 use crate::{OpenError, blocking, checksum};
 use moraine_model::{BLOCK_BYTES, BlockRange};
@@ -27,6 +28,7 @@ pub(super) enum Entries {
     Index {
         footer: Footer,
         records: Vec<RecordEntry>,
+        weight: Weight,
     },
     /// Found by scanning its batches, or few.
     Scanned(Vec<Entry>),
@@ -41,6 +43,14 @@ impl Entries {
                 let lsns = entries.iter().map(Entry::lsn);
                 lsns.clone().min().unwrap_or(u64::MAX)..=lsns.max().unwrap_or(0)
             }
+        }
+    }
+
+    /// What they take.
+    pub(super) fn weight(&self) -> Weight {
+        match self {
+            Self::Index { weight, .. } => *weight,
+            Self::Scanned(entries) => Weight::of(entries),
         }
     }
 
@@ -75,15 +85,16 @@ pub(super) struct Source {
     pub(super) entries: Entries,
 }
 
-/// Checks an index and gives its records. What is wrong with it is damage of the segment.
+/// Checks an index and gives its records, and what its entries take. What is wrong with it is damage of the segment.
 pub(super) fn records_of<D: Disk>(
     disk: &mut D,
     segments: &SegmentTable,
     number: u32,
     footer: &Footer,
-) -> Result<Vec<RecordEntry>, OpenError> {
+) -> Result<(Vec<RecordEntry>, Weight), OpenError> {
     let mut reader = IndexReader::new(segments, number, *footer, WINDOW_BLOCKS_MAX);
     let mut records = Vec::new();
+    let mut weight = Weight::default();
     let mut count: u32 = 0;
     // The rest is decoded, and looked at, in the merge.
     let mut record = |entry: &mut &[u8]| -> Result<Option<()>, FormatError> {
@@ -91,7 +102,11 @@ pub(super) fn records_of<D: Disk>(
             return Ok(None);
         };
         count += 1;
-        if Entry::is_record(entry)
+        let outline = Entry::outline_of(entry);
+        if let Some(outline) = outline {
+            weight.add(outline, entry.len());
+        }
+        if outline == Some(Outline::Record)
             && let Some(Entry::Record(record)) = Entry::take(&mut entry)?
         {
             records.push(record);
@@ -102,7 +117,7 @@ pub(super) fn records_of<D: Disk>(
     if count != footer.entries || reader.sum != footer.index_checksum {
         return Err(unreadable(number));
     }
-    Ok(records)
+    Ok((records, weight))
 }
 
 pub(super) fn unreadable(segment: u32) -> OpenError {

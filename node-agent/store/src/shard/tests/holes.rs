@@ -152,3 +152,37 @@ fn a_hole_goes_when_nothing_older_is_left_on_the_disk() {
     assert_eq!(holes(&mut world), 1);
     assert_eq!(settled(&mut world)[0], None);
 }
+
+/// The zero is older than the hole in its middle, in the same extent, which compaction forgets; the
+/// other gap in it is covered by data, and copied along.
+#[test]
+fn a_zero_that_is_copied_does_not_fill_the_gap_of_a_forgotten_hole() {
+    let mut world = world();
+    world.write(place(1, 0), range(0, 8), tag(1, 1), Value::Zero);
+    world.drain();
+    copy_blocks(&mut world, range(2, 1), (0, 1), Value::Hole);
+    for sequence in 2..30 {
+        let tag = tag(sequence, 1);
+        world.write(place(1, 0), range(5, 1), tag, data(tag.stamp));
+        world.write(place(1, 0), range(16, 8), tag, data(tag.stamp));
+        if sequence % 6 == 0 {
+            // Something that lives in each extent.
+            let block = range(sequence as u16 * 2, 1);
+            world.write(place(1, 1), block, tag, data(tag.stamp));
+        }
+        world.drain();
+    }
+    for _ in 0..4 {
+        world.shard().request_compaction();
+        world.drain();
+    }
+    let shard = world.shard();
+    let layer = shard.index.chunk(place(1, 0)).unwrap().layer(Cut(1));
+    let kinds = layer.unwrap().all().map(|piece| piece.kind);
+    assert!(!kinds.into_iter().any(|kind| kind == PieceKind::Hole));
+    assert!(shard.metrics().compactions > 0);
+    world.check_all(1, 1, 2);
+    world.crash(|_| CrashFate::Lost);
+    world.check_all(1, 1, 2);
+    assert_eq!(world.model.read(place(1, 0), 2, ReadAt::Head), None);
+}

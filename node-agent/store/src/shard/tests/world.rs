@@ -5,6 +5,7 @@ use super::model::{Change, Model, Value};
 use super::recorded::History;
 use crate::disk::{CrashFate, MemoryDisk, MemoryQueue, Operation};
 use crate::format::{Place, Tag};
+use crate::free_list::Purpose;
 use crate::index::Share;
 use crate::index::chunk::Chunk;
 use crate::index::layer::PieceKind;
@@ -275,6 +276,12 @@ impl<D: Disk> World<D> {
                 Pending::Change(_) | Pending::Note(..) | Pending::Control(..),
                 Err(StoreError::NoSpace),
             ) => {
+                let spare = self.shard().log.spare.map(|(_, purpose)| purpose);
+                assert_ne!(
+                    spare,
+                    Some(Purpose::Data),
+                    "refused with an extent at hand that is taken for data"
+                );
                 self.no_space += 1;
             }
             (
@@ -483,6 +490,12 @@ impl<D: Disk> World<D> {
                 .collect();
             assert_eq!(bits, live, "bitmap of segment {number}");
             assert_eq!(segment.metadata_live, metadata.remove(&number).unwrap_or(0));
+            let forgotten = shard.is_idle()
+                && !shard.is_stopped()
+                && segment.state == format::SegmentState::Closed
+                && segment.is_dead()
+                && segment.readers == 0;
+            assert!(!forgotten, "segment {number} is dead and not freed");
         }
         assert!(
             data.is_empty() && metadata.is_empty(),
