@@ -13,6 +13,7 @@ mod machine;
 mod row;
 mod table;
 
+use crate::apt;
 use crate::packages::Package;
 use crate::places;
 use crate::proc::Cmd;
@@ -39,6 +40,9 @@ type Measure = fn() -> Result<Vec<Row>>;
 
 /// The benchmarks of the project's own chores.
 const OURS: &[(&str, Measure)] = &[("ground", ground::run)];
+
+/// Debian packages that a crate's benchmark runs as floor or peer.
+const PACKAGES: &[(&str, &[&str])] = &[("store", &["fio"])];
 
 /// A finished benchmark, as `--json` keeps it.
 #[derive(Serialize)]
@@ -95,6 +99,9 @@ fn measure_crate(name: &str) -> Result<Vec<Row>> {
         let names = names()?.join(", ");
         bail!("there is no benchmark {name}; there are: {names}");
     };
+    if let Some((_, needed)) = PACKAGES.iter().find(|(bench, _)| *bench == name) {
+        apt::ensure(needed)?;
+    }
     let mut step = Step::start(format!("measuring {name}"));
     let printed = Cmd::new("cargo", format!("measure {name}"))
         .args(["bench", "--quiet", "--package", &package.name])

@@ -69,7 +69,7 @@ impl Default for ShardOptions {
     fn default() -> Self {
         Self {
             batches_max: 8,
-            batch_blocks_max: 1024,
+            batch_blocks_max: 256,
             waiting_max: 4096,
             compaction_bytes_per_s: 64 << 20,
             scrub_bytes_per_s: 16 << 20,

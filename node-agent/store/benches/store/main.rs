@@ -8,6 +8,8 @@
 
 mod compaction;
 mod cpu;
+mod disk;
+mod fio;
 mod index;
 mod reopening;
 mod rig;
@@ -19,6 +21,7 @@ use row::Row;
 type Group = fn(&mut dyn FnMut(Row));
 
 const GROUPS: &[(&str, Group)] = &[
+    ("disk", disk::run),
     ("cpu", cpu::run),
     ("index", index::run),
     ("reopening", reopening::run),

@@ -5,9 +5,10 @@ use moraine_model::{
     Stamp, VolumeId,
 };
 use moraine_store::{
-    Checksums, Content, Disk, FormatOptions, Opened, Place, Request, Rule, Shard, ShardOptions,
-    Tag, Write, block_checksums, format, open,
+    Checksums, Content, Disk, Done, FormatOptions, Opened, Place, Request, Rule, Shard,
+    ShardOptions, Tag, Write, block_checksums, format, open,
 };
+use std::time::Instant;
 
 /// Blocks of a full-sized segment.
 pub(crate) const SEGMENT_BLOCKS: u32 = 32_768;
@@ -95,6 +96,21 @@ impl Volume {
         self.blocks
     }
 
+    /// Where `count` blocks from `block` on are, within a chunk.
+    pub(crate) fn locate(&self, block: u64, count: u16) -> (Place, BlockRange) {
+        let chunk = u32::try_from(block / u64::from(CHUNK_BLOCKS)).expect("a small volume");
+        let first = u16::try_from(block % u64::from(CHUNK_BLOCKS)).expect("a remainder");
+        // 1024 buckets of the pool, of which this shard has its part.
+        let bucket = (chunk % (1024 / self.shards)) * self.shards + self.shard;
+        let place = Place {
+            volume: VolumeId::new(7).expect("not zero"),
+            bucket: BucketId::new(bucket).expect("below the limit"),
+            chunk: ChunkIndex::new(chunk).expect("below the limit"),
+        };
+        let range = BlockRange::new(first, count).expect("within a chunk");
+        (place, range)
+    }
+
     /// The next write: `count` blocks from `block` on, within a chunk.
     pub(crate) fn write<D: Disk>(
         &mut self,
@@ -103,10 +119,7 @@ impl Volume {
         count: u16,
     ) -> Request {
         self.sequence += 1;
-        let chunk = u32::try_from(block / u64::from(CHUNK_BLOCKS)).expect("a small volume");
-        let first = u16::try_from(block % u64::from(CHUNK_BLOCKS)).expect("a remainder");
-        // 1024 buckets of the pool, of which this shard has its part.
-        let bucket = (chunk % (1024 / self.shards)) * self.shards + self.shard;
+        let (place, range) = self.locate(block, count);
         let mut data = shard.buffer(usize::from(count));
         for bytes in data.chunks_exact_mut(BLOCK_BYTES) {
             // Memory from the pool mostly holds it already: what fills it is the network's work and
@@ -116,12 +129,8 @@ impl Volume {
             }
         }
         Request::Write(Write {
-            place: Place {
-                volume: VolumeId::new(7).expect("not zero"),
-                bucket: BucketId::new(bucket).expect("below the limit"),
-                chunk: ChunkIndex::new(chunk).expect("below the limit"),
-            },
-            range: BlockRange::new(first, count).expect("within a chunk"),
+            place,
+            range,
             tag: Tag {
                 stamp: Stamp::new(1, 0, self.sequence),
                 cut: Cut(0),
@@ -141,18 +150,45 @@ pub(crate) fn drive<D: Disk>(
     shard: &mut Shard<D>,
     outstanding: usize,
     total: u64,
-    mut next: impl FnMut(&mut Shard<D>) -> Request,
+    next: impl FnMut(&mut Shard<D>) -> Request,
 ) {
+    drive_while(shard, outstanding, |submitted| submitted < total, next);
+}
+
+/// Keeps `outstanding` requests under way until then, and tells how many were done.
+pub(crate) fn drive_until<D: Disk>(
+    shard: &mut Shard<D>,
+    outstanding: usize,
+    end: Instant,
+    next: impl FnMut(&mut Shard<D>) -> Request,
+) -> u64 {
+    drive_while(shard, outstanding, |_| Instant::now() < end, next)
+}
+
+fn drive_while<D: Disk>(
+    shard: &mut Shard<D>,
+    outstanding: usize,
+    go_on: impl Fn(u64) -> bool,
+    mut next: impl FnMut(&mut Shard<D>) -> Request,
+) -> u64 {
+    let clock = Instant::now();
     let (mut submitted, mut done) = (0, 0);
-    while done < total {
-        while submitted < total && submitted - done < outstanding as u64 {
+    loop {
+        while submitted - done < outstanding as u64 && go_on(submitted) {
             let request = next(shard);
             shard.submit(request);
             submitted += 1;
         }
-        shard.wait(0);
+        if submitted == done {
+            return done;
+        }
+        shard.wait(clock.elapsed().as_millis() as u64);
         while let Some(reply) = shard.next_reply() {
-            reply.outcome.expect("the disk is well");
+            if let Done::Read(parts) = reply.outcome.expect("the disk is well") {
+                for buffer in parts.into_iter().filter_map(|part| part.data) {
+                    shard.recycle(buffer);
+                }
+            }
             done += 1;
         }
     }

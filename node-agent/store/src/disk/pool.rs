@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Free memory that a pool keeps beside the registered.
-const SPARE_BYTES: usize = 8 << 20;
+/// Free memory that a pool keeps beside the registered: sixteen of the longest requests that guests
+/// make. Memory from the system costs as much as the checksum of its content.
+const SPARE_BYTES: usize = 16 << 20;
 /// How many requests of a length without registered memory it takes until memory registered for
 /// another length gives way. Registering costs a system call, so lengths must not take turns.
 const MISSES_TO_EVICT: u32 = 64;

@@ -34,6 +34,9 @@ use std::sync::Arc;
 
 /// The device's place in the ring's table of files.
 const FILE: Fixed = Fixed(0);
+/// Entries that are not kept for the next wait. Devices answer in bursts; one that gets its next
+/// work only when all of a burst was looked at stands idle meanwhile.
+const EAGER_ENTRIES: usize = 4;
 /// Slots of the ring's table of registered memory.
 const BUFFER_SLOTS: u16 = 1024;
 
@@ -140,6 +143,10 @@ impl UringDisk {
         // an entry for each slot, so that it is never full here.
         unsafe { self.ring.submission().push(&entry) }
             .expect("the ring has as many entries as there are slots");
+        if self.ring.submission().len() >= EAGER_ENTRIES {
+            self.enter(0)
+                .expect("the kernel serves a ring until its end");
+        }
     }
 
     /// Starts what was pushed, and waits for `want` completions unless a signal comes first.

@@ -73,11 +73,7 @@ impl<D: Disk> Shard<D> {
 
     /// The live parts of an entry's data. Returns how many blocks were taken.
     fn gather_data(&mut self, job: &mut Job, entry: &BlockEntry, pending: u32) -> u32 {
-        let BlockKind::Data {
-            position,
-            checksums,
-        } = &entry.kind
-        else {
+        let BlockKind::Data { position, .. } = &entry.kind else {
             return 0;
         };
         let Some(source) = self.segments.get(job.source) else {
@@ -87,17 +83,8 @@ impl<D: Disk> Shard<D> {
             .map(|nth| source.bitmap.is_live(position + nth))
             .collect();
         let part = |first: u16, count: u16| {
-            let range = BlockRange::new(entry.range.first() + first, count).ok()?;
-            let (start, end) = (usize::from(first), usize::from(first + count));
-            let kind = BlockKind::Data {
-                position: 0,
-                checksums: checksums[start..end].into(),
-            };
-            Some(BlockEntry {
-                range,
-                kind,
-                ..entry.clone()
-            })
+            let range = BlockRange::new(entry.range.first() + first, count);
+            entry.part(range.ok()?)
         };
         let mut taken = 0;
         let mut first: u16 = 0;
