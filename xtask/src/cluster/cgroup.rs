@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
 /// Those without which no pod starts.
 const REQUIRED: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
+/// How often a node's group reaches for its controllers.
+const ATTEMPTS: usize = 20;
 /// How long the kernel may take to forget the processes of a group.
 const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -93,14 +95,13 @@ impl Hierarchies {
     pub(super) fn make(&self, journal: &Journal, name: &str, inner: Option<&str>) -> Result<()> {
         journal.record(&Made::Group(name.to_owned()))?;
         for root in &self.roots {
-            let mut group = root.to_owned();
-            for part in [Some(name), inner].into_iter().flatten() {
+            let group = root.join(name);
+            make_one(&group, root)?;
+            if let Some(inner) = inner {
                 if self.version_2_only {
-                    enable_controllers(&group)?;
+                    hold_controllers(root, &group)?;
                 }
-                let parent = group.clone();
-                group.push(part);
-                make_one(&group, &parent)?;
+                make_one(&group.join(inner), &group)?;
             }
         }
         Ok(())
@@ -160,13 +161,52 @@ fn make_one(group: &Path, parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lets the groups below `group` have controllers (v2).
-fn enable_controllers(group: &Path) -> Result<()> {
+/// Lets the groups below `group`, which lies in `root`, have controllers (v2).
+///
+/// A controller of the top that no group uses is taken away by systemd when it next looks, which can be before
+/// `group` uses it. In use, the kernel keeps it there.
+fn hold_controllers(root: &Path, group: &Path) -> Result<()> {
+    let lacking = persist(|| {
+        enable_controllers(root)?;
+        enable_controllers(group)
+    })?;
+    if !lacking.is_empty() {
+        bail!(
+            "{} does not get {}: another program takes them away from {}",
+            group.display(),
+            lacking.join(", "),
+            root.display()
+        );
+    }
+    Ok(())
+}
+
+/// Tries until nothing is lacking, and returns what still is at the end.
+fn persist(mut enable: impl FnMut() -> Result<Vec<&'static str>>) -> Result<Vec<&'static str>> {
+    let mut lacking = Vec::new();
+    for _ in 0..ATTEMPTS {
+        lacking = enable()?;
+        if lacking.is_empty() {
+            break;
+        }
+    }
+    Ok(lacking)
+}
+
+/// Enables in `group` all that can be, and returns what could not of what pods need.
+fn enable_controllers(group: &Path) -> Result<Vec<&'static str>> {
     let available = fs::read_to_string(group.join("cgroup.controllers"))
         .with_context(|| format!("reading the controllers of {}", group.display()))?;
     let wanted = wanted_controllers(&available);
     let file = group.join("cgroup.subtree_control");
-    fs::write(&file, &wanted).with_context(|| format!("enabling {wanted} in {}", file.display()))
+    match fs::write(&file, &wanted) {
+        Ok(()) => Ok(lacking_controllers(&available)),
+        // One of them was taken away after the look.
+        Err(error) if error.kind() == ErrorKind::NotFound && file.exists() => Ok(REQUIRED.to_vec()),
+        Err(error) => {
+            Err(error).with_context(|| format!("enabling {wanted} in {}", file.display()))
+        }
+    }
 }
 
 fn lacking_controllers(available: &str) -> Vec<&'static str> {
@@ -261,6 +301,33 @@ mod tests {
         assert_eq!(lacking_controllers("hugetlb\n"), REQUIRED);
     }
 
+    #[test]
+    fn controllers_that_were_taken_away_meanwhile_are_enabled_again() {
+        let mut answers = vec![Vec::new(), vec!["cpuset"], vec!["cpu", "cpuset"]];
+        let lacking = persist(|| Ok(answers.pop().expect("asked no more once all are there")));
+        assert!(lacking.unwrap().is_empty());
+        assert!(answers.is_empty());
+        assert_eq!(persist(|| Ok(vec!["cpu"])).unwrap(), ["cpu"]);
+        assert!(persist(|| bail!("not a cgroup")).is_err());
+    }
+
+    #[test]
+    fn a_v2_node_that_does_not_get_its_controllers_is_told_which() {
+        let root = tempfile::tempdir().unwrap();
+        let node = root.path().join("moraine-x-n1");
+        fs::create_dir(&node).unwrap();
+        fs::write(
+            root.path().join("cgroup.controllers"),
+            "cpu cpuset memory pids",
+        )
+        .unwrap();
+        fs::write(node.join("cgroup.controllers"), "memory pids").unwrap();
+        let refused = hold_controllers(root.path(), &node)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("does not get cpu, cpuset"), "{refused}");
+    }
+
     /// A folder stands in for a v2 hierarchy: what is written where does not depend on the kernel.
     #[test]
     fn a_v2_node_enables_controllers_on_the_way_down_and_keeps_daemons_in_the_inner_group() {
@@ -269,7 +336,11 @@ mod tests {
         let node = root.join("moraine-x-n1");
         fs::create_dir_all(&node).unwrap();
         for group in [&root, &node] {
-            fs::write(group.join("cgroup.controllers"), "cpu memory").unwrap();
+            fs::write(
+                group.join("cgroup.controllers"),
+                "cpu cpuset memory misc pids",
+            )
+            .unwrap();
         }
         let hierarchies = Hierarchies {
             roots: vec![root.clone()],
@@ -280,8 +351,9 @@ mod tests {
             .make(&journal, "moraine-x-n1", Some("system"))
             .unwrap();
         let enabled = |group: &Path| fs::read_to_string(group.join("cgroup.subtree_control"));
-        assert_eq!(enabled(&root).unwrap(), "+cpu +memory");
-        assert_eq!(enabled(&node).unwrap(), "+cpu +memory");
+        let wanted = "+cpu +cpuset +memory +pids";
+        assert_eq!(enabled(&root).unwrap(), wanted);
+        assert_eq!(enabled(&node).unwrap(), wanted);
         assert!(enabled(&node.join("system")).is_err());
         hierarchies.join("moraine-x-n1/system").unwrap();
         assert_eq!(
