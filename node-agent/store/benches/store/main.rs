@@ -6,6 +6,7 @@
 // Figures are averages of counts that are far below 2^52, and indexes fit every machine this runs on.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
 
+mod allocation;
 mod compaction;
 mod cpu;
 mod disk;
@@ -23,6 +24,7 @@ type Group = fn(&mut dyn FnMut(Row));
 const GROUPS: &[(&str, Group)] = &[
     ("disk", disk::run),
     ("cpu", cpu::run),
+    ("allocation", allocation::run),
     ("index", index::run),
     ("reopening", reopening::run),
     ("compaction", compaction::run),

@@ -201,5 +201,5 @@ pub(crate) fn run(print: &mut dyn FnMut(Row)) {
             .against("without compaction", median(without))
             .target("ratio_at_most", 3.0),
     );
-    print(Row::new("copied by compaction meanwhile", rate, "MB/s"));
+    eprintln!("  copied by compaction meanwhile: {rate:.0} MB/s");
 }
