@@ -107,13 +107,31 @@ impl<D: Disk> Shard<D> {
         } else {
             match request {
                 Request::Read(read) => self.start_read(id, read),
-                other => self.enqueue(id, other),
+                other => {
+                    let large = self.fills_a_batch(&other);
+                    self.enqueue(id, other).map(|()| {
+                        if large {
+                            self.start_batches();
+                        }
+                    })
+                }
             }
         };
         if let Err(error) = outcome {
             self.reply(id, Err(error));
         }
         id
+    }
+
+    /// Whether waiting for company would gain nothing: the disk may as well begin now, while the
+    /// next request is looked at.
+    fn fills_a_batch(&self, request: &Request) -> bool {
+        match request {
+            Request::Write(write) => {
+                2 * u32::from(write.range.count()) >= self.options.batch_blocks_max
+            }
+            _ => false,
+        }
     }
 
     /// Takes what the disk has done and starts what can be started. `now_ms` is any clock that

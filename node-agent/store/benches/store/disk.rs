@@ -63,6 +63,20 @@ const WRITE: (&str, Kind) = ("randwrite", Kind::Write);
 const READ: (&str, Kind) = ("randread", Kind::Read);
 const LOADS: [Load; 6] = [
     load(
+        "1 MiB sequential writes, durable",
+        ("write", Kind::Write),
+        4,
+        MIB_BLOCKS,
+        0.85,
+    ),
+    load(
+        "1 MiB sequential reads",
+        ("read", Kind::Read),
+        4,
+        MIB_BLOCKS,
+        0.85,
+    ),
+    load(
         "durable 4 KiB random writes, 1 outstanding",
         WRITE,
         1,
@@ -78,20 +92,6 @@ const LOADS: [Load; 6] = [
     ),
     load("4 KiB random reads, 1 outstanding", READ, 1, 1, 0.8),
     load("4 KiB random reads, 32 outstanding", READ, 32, 1, 0.8),
-    load(
-        "1 MiB sequential writes, durable",
-        ("write", Kind::Write),
-        4,
-        MIB_BLOCKS,
-        0.85,
-    ),
-    load(
-        "1 MiB sequential reads",
-        ("read", Kind::Read),
-        4,
-        MIB_BLOCKS,
-        0.85,
-    ),
 ];
 
 /// Measures each load, the store and fio in turn.

@@ -37,6 +37,8 @@ const FILE: Fixed = Fixed(0);
 /// Entries that are not kept for the next wait. Devices answer in bursts; one that gets its next
 /// work only when all of a burst was looked at stands idle meanwhile.
 const EAGER_ENTRIES: usize = 4;
+/// Nor are entries that together move so much.
+const EAGER_BYTES: u64 = 256 << 10;
 /// Slots of the ring's table of registered memory.
 const BUFFER_SLOTS: u16 = 1024;
 
@@ -73,6 +75,8 @@ pub struct UringDisk {
     free: Vec<usize>,
     /// What never went to the kernel.
     ready: Vec<Completion>,
+    /// Bytes of the entries that wait in the ring for the next call.
+    kept_bytes: u64,
     pool: Pool,
     geometry: Geometry,
     /// The ring holds the file too; this is for its readers.
@@ -115,6 +119,7 @@ impl UringDisk {
             slots: (0..depth).map(|_| Slot::default()).collect(),
             free: (0..depth).rev().collect(),
             ready: Vec::new(),
+            kept_bytes: 0,
             pool,
             geometry,
             _file: file,
@@ -136,6 +141,7 @@ impl UringDisk {
         let number = self.free.pop().expect("as many slots as may be in flight");
         let slot = &mut self.slots[number];
         let (_, operation) = slot.flight.insert((tag, operation));
+        self.kept_bytes += operation.size_bytes();
         let entry = entry(&self.pool, operation, &mut slot.vectors).user_data(number as u64);
         // SAFETY: every address in the entry is of memory owned by the operation in the slot, or
         // of the slot's vectors. Neither is touched until `reap` has this entry's completion; the
@@ -143,7 +149,7 @@ impl UringDisk {
         // an entry for each slot, so that it is never full here.
         unsafe { self.ring.submission().push(&entry) }
             .expect("the ring has as many entries as there are slots");
-        if self.ring.submission().len() >= EAGER_ENTRIES {
+        if self.ring.submission().len() >= EAGER_ENTRIES || self.kept_bytes >= EAGER_BYTES {
             self.enter(0)
                 .expect("the kernel serves a ring until its end");
         }
@@ -151,6 +157,7 @@ impl UringDisk {
 
     /// Starts what was pushed, and waits for `want` completions unless a signal comes first.
     fn enter(&mut self, want: usize) -> io::Result<()> {
+        self.kept_bytes = 0;
         match self.ring.submit_and_wait(want) {
             Ok(_) => Ok(()),
             Err(error) => match error
