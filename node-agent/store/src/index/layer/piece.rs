@@ -1,7 +1,7 @@
 //! A piece: some blocks of one version, as the index takes and gives them. How a layer keeps them is
 //! its own affair.
 
-use crate::format::Tag;
+use crate::format::{BlockEntry, BlockKind, Layout, Tag};
 use moraine_model::{BlockRange, Cut, Epoch, Stamp};
 use std::ops::Deref;
 
@@ -68,6 +68,30 @@ impl Deref for Sums<'_> {
 }
 
 impl<'a> Piece<'a> {
+    /// What an entry in a segment says, all of it.
+    pub(crate) fn of(entry: &'a BlockEntry, segment: u32, layout: Layout) -> Self {
+        let metadata = layout.first_block(segment);
+        let (kind, location, checksums) = match &entry.kind {
+            BlockKind::Data {
+                position,
+                checksums,
+            } => {
+                let location = layout.location(segment, *position);
+                (PieceKind::Data, location, Sums::from(&**checksums))
+            }
+            BlockKind::Zero => (PieceKind::Zero, metadata, Sums::NONE),
+            BlockKind::Hole { .. } => (PieceKind::Hole, metadata, Sums::NONE),
+        };
+        Self {
+            range: entry.range,
+            kind,
+            location,
+            stamp: entry.tag.stamp,
+            epoch: entry.tag.epoch,
+            checksums,
+        }
+    }
+
     /// The part of the piece within `range`.
     pub fn within(self, range: BlockRange) -> Option<Piece<'a>> {
         let common = self.range.intersection(range)?;

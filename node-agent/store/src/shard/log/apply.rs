@@ -5,7 +5,7 @@ use super::super::request::{Done, StoreKey};
 use super::Batch;
 use crate::disk::Disk;
 use crate::format::{BlockEntry, BlockKind, Entry, RecordEntry};
-use crate::index::layer::{Piece, PieceKind, Sums};
+use crate::index::layer::Piece;
 
 impl<D: Disk> Shard<D> {
     /// A batch has ended: applies it and those behind it that wait for nothing else.
@@ -53,36 +53,10 @@ impl<D: Disk> Shard<D> {
     }
 
     fn apply_blocks(&mut self, segment: u32, entry: &BlockEntry) {
-        let (kind, location, checksums) = match &entry.kind {
-            BlockKind::Data {
-                position,
-                checksums,
-            } => {
-                let location = self.layout().location(segment, *position);
-                (PieceKind::Data, location, Sums::from(&**checksums))
-            }
-            BlockKind::Zero => (
-                PieceKind::Zero,
-                self.segments.metadata_location(segment),
-                Sums::NONE,
-            ),
-            BlockKind::Hole { .. } => (
-                PieceKind::Hole,
-                self.segments.metadata_location(segment),
-                Sums::NONE,
-            ),
-        };
+        let piece = Piece::of(entry, segment, self.layout());
         let Self {
             index, segments, ..
         } = self;
-        let piece = Piece {
-            range: entry.range,
-            kind,
-            location,
-            stamp: entry.tag.stamp,
-            epoch: entry.tag.epoch,
-            checksums,
-        };
         // Acquired first: the index may find at once that nobody reads it.
         segments.acquire(&piece);
         if let BlockKind::Hole { down_to } = entry.kind {

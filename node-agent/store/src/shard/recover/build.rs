@@ -7,9 +7,9 @@ use super::super::request::StoreKey;
 use super::merge::{Candidate, Merge, Source};
 use crate::OpenError;
 use crate::disk::Disk;
-use crate::format::{BlockEntry, BlockKind, Layout, RecordEntry};
+use crate::format::{BlockEntry, BlockKind, RecordEntry};
 use crate::index::Share;
-use crate::index::layer::{Piece, PieceKind, Sums};
+use crate::index::layer::Piece;
 use moraine_model::{BlockRange, Cut};
 use std::collections::BTreeMap;
 
@@ -115,7 +115,8 @@ impl<D: Disk> Shard<D> {
             let next = block + u16::try_from(run.len()).expect("a chunk has 1024 blocks");
             if let (Some(winner), Some(range)) =
                 (layer.get(run[0]), BlockRange::between(block, next))
-                && let Some(piece) = whole_piece(winner, segments.layout()).within(range)
+                && let Some(piece) =
+                    Piece::of(&winner.entry, winner.segment, segments.layout()).within(range)
             {
                 segments.acquire(&piece);
                 chunk.push(cut, piece);
@@ -165,31 +166,6 @@ fn winners(
         }
     }
     winners
-}
-
-/// All of a candidate as the index has it.
-fn whole_piece(candidate: &Candidate, layout: Layout) -> Piece<'_> {
-    let Candidate { segment, entry, .. } = candidate;
-    let metadata = layout.first_block(*segment);
-    let (kind, location, checksums) = match &entry.kind {
-        BlockKind::Data {
-            position,
-            checksums,
-        } => {
-            let location = layout.location(*segment, *position);
-            (PieceKind::Data, location, Sums::from(&**checksums))
-        }
-        BlockKind::Zero => (PieceKind::Zero, metadata, Sums::NONE),
-        BlockKind::Hole { .. } => (PieceKind::Hole, metadata, Sums::NONE),
-    };
-    Piece {
-        range: entry.range,
-        kind,
-        location,
-        stamp: entry.tag.stamp,
-        epoch: entry.tag.epoch,
-        checksums,
-    }
 }
 
 /// Whether a hole takes away versions of an older cut.
