@@ -3,7 +3,7 @@
 use crate::rig::*;
 use moraine_model::*;
 use moraine_store::Control;
-use moraine_store::format::SegmentState;
+use moraine_store::format::{HEAD_BLOCKS, SegmentState};
 use serde_json::Value;
 
 fn json(run: &Run) -> Value {
@@ -123,6 +123,8 @@ fn what_can_be_read_is_shown_beside_what_can_not() {
     let footer = *rig.extent(&broken).footers[0].as_ref().unwrap();
     let layout = rig.superblock.layout;
     rig.flip(layout.location(broken.segment, footer.index_position));
+    // Its batches could make up for the index.
+    rig.flip(layout.location(broken.segment, HEAD_BLOCKS));
     let run = rig.store("dump", &["--segments", "--json"]);
     assert_eq!(run.code, 1);
     let dump = json(&run);

@@ -3,7 +3,7 @@
 use crate::rig::*;
 use moraine_model::*;
 use moraine_store::Control;
-use moraine_store::format::SegmentState;
+use moraine_store::format::{HEAD_BLOCKS, SegmentState};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -160,6 +160,13 @@ fn of_a_disk_with_a_refused_shard_the_others_are_exported_if_asked() {
     let footer = *rig.extent(&broken).footers[0].as_ref().unwrap();
     let layout = rig.superblock.layout;
     rig.flip(layout.location(broken.segment, footer.index_position));
+    // The batches make up for the index.
+    let whole = rig.file("whole");
+    let run = export(&rig, 1, &whole, &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    check_image(&whole, &blocks, 4 * CHUNK_BYTES);
+    std::fs::remove_file(whole).unwrap();
+    rig.flip(layout.location(broken.segment, HEAD_BLOCKS));
     blocks.retain(|(chunk, _), _| chunk % SHARDS == 1);
     let image = rig.file("image");
     let run = export(&rig, 1, &image, &[]);
