@@ -19,6 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -300,9 +301,8 @@ pub fn create_file(path: &Path, size_bytes: u64, allocation: Allocation) -> Resu
     let file = rustix::fs::open(path, flags, mode).map_err(place.during("create"))?;
     let filled = match allocation {
         Allocation::Sparse => rustix::fs::ftruncate(&file, size_bytes),
-        Allocation::Reserved => {
-            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes)
-        }
+        Allocation::Reserved => has_room(&file, size_bytes)
+            .and_then(|()| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes)),
     };
     filled
         .and_then(|()| rustix::fs::fsync(&file))
@@ -312,6 +312,16 @@ pub fn create_file(path: &Path, size_bytes: u64, allocation: Allocation) -> Resu
             let _ = rustix::fs::unlink(path);
             place.during("reserve space for")(error)
         })
+}
+
+/// Whether the file system has so much room. Asked first: one that has not would take all there is
+/// before it fails, and whoever writes to it meanwhile fails too.
+fn has_room(file: &OwnedFd, size_bytes: u64) -> rustix::io::Result<()> {
+    let system = rustix::fs::fstatvfs(file)?;
+    if size_bytes > system.f_bavail.saturating_mul(system.f_frsize) {
+        return Err(Errno::NOSPC);
+    }
+    Ok(())
 }
 
 /// Makes the name durable.
