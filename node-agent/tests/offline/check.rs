@@ -107,12 +107,9 @@ fn a_flipped_byte_of_data_that_nobody_reads_is_no_damage() {
 #[test]
 fn a_flipped_byte_of_an_index_hides_neither_the_other_shard_nor_other_segments() {
     let (rig, _) = Rig::filled();
-    let broken = rig.of_state(0, SegmentState::Closed)[0];
-    let footer = *rig.extent(&broken).footers[0].as_ref().unwrap();
-    let layout = rig.superblock.layout;
-    rig.flip(layout.location(broken.segment, footer.index_position));
+    let broken = rig.break_index();
     // Its batches could make up for the index.
-    rig.flip(layout.location(broken.segment, HEAD_BLOCKS));
+    rig.break_batches(&broken);
     let neighbours = [(0, 1), (1, 0)];
     let victims = neighbours.map(|(shard, nth)| {
         let head = rig.of_state(shard, SegmentState::Closed)[nth];

@@ -3,7 +3,7 @@
 use crate::rig::*;
 use moraine_model::*;
 use moraine_store::Control;
-use moraine_store::format::{HEAD_BLOCKS, SegmentState};
+use moraine_store::format::SegmentState;
 use serde_json::Value;
 
 fn json(run: &Run) -> Value {
@@ -119,12 +119,9 @@ fn records_are_shown_in_words() {
 #[test]
 fn what_can_be_read_is_shown_beside_what_can_not() {
     let (rig, _) = Rig::filled();
-    let broken = rig.of_state(0, SegmentState::Closed)[0];
-    let footer = *rig.extent(&broken).footers[0].as_ref().unwrap();
-    let layout = rig.superblock.layout;
-    rig.flip(layout.location(broken.segment, footer.index_position));
+    let broken = rig.break_index();
     // Its batches could make up for the index.
-    rig.flip(layout.location(broken.segment, HEAD_BLOCKS));
+    rig.break_batches(&broken);
     let run = rig.store("dump", &["--segments", "--json"]);
     assert_eq!(run.code, 1);
     let dump = json(&run);

@@ -3,7 +3,7 @@
 use crate::rig::*;
 use moraine_model::*;
 use moraine_store::Control;
-use moraine_store::format::{HEAD_BLOCKS, SegmentState};
+use moraine_store::format::SegmentState;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -156,17 +156,14 @@ fn a_damaged_block_is_named_and_left_out_only_if_asked() {
 #[test]
 fn of_a_disk_with_a_refused_shard_the_others_are_exported_if_asked() {
     let (rig, mut blocks) = Rig::filled();
-    let broken = rig.of_state(0, SegmentState::Closed)[0];
-    let footer = *rig.extent(&broken).footers[0].as_ref().unwrap();
-    let layout = rig.superblock.layout;
-    rig.flip(layout.location(broken.segment, footer.index_position));
+    let broken = rig.break_index();
     // The batches make up for the index.
     let whole = rig.file("whole");
     let run = export(&rig, 1, &whole, &[]);
     assert_eq!(run.code, 0, "{run:?}");
     check_image(&whole, &blocks, 4 * CHUNK_BYTES);
     std::fs::remove_file(whole).unwrap();
-    rig.flip(layout.location(broken.segment, HEAD_BLOCKS));
+    rig.break_batches(&broken);
     blocks.retain(|(chunk, _), _| chunk % SHARDS == 1);
     let image = rig.file("image");
     let run = export(&rig, 1, &image, &[]);

@@ -2,7 +2,7 @@
 
 use moraine_model::*;
 use moraine_store::disk::{Allocation, Device, DeviceDisk, OpenOptions, create_file};
-use moraine_store::format::{FIRST_SEGMENT, Head, SegmentState, Superblock};
+use moraine_store::format::{FIRST_SEGMENT, HEAD_BLOCKS, Head, SegmentState, Superblock};
 use moraine_store::inspect::{Expected, Extent, SegmentHead, expected, extent, head};
 use moraine_store::*;
 use std::collections::BTreeMap;
@@ -204,6 +204,21 @@ impl Rig {
     /// Ends the writing as a crash does: extents that are open stay open.
     pub(crate) fn close(&mut self) {
         self.shards.clear();
+    }
+
+    /// Flips a byte in the index of the first closed extent of shard 0, and tells which it is.
+    pub(crate) fn break_index(&self) -> Head {
+        let broken = self.of_state(0, SegmentState::Closed)[0];
+        let footer = *self.extent(&broken).footers[0].as_ref().unwrap();
+        let layout = self.superblock.layout;
+        self.flip(layout.location(broken.segment, footer.index_position));
+        broken
+    }
+
+    /// Flips a byte in the first batch of an extent.
+    pub(crate) fn break_batches(&self, broken: &Head) {
+        let layout = self.superblock.layout;
+        self.flip(layout.location(broken.segment, HEAD_BLOCKS));
     }
 
     /// Runs the program over the disk, which must keep every byte.
