@@ -1,16 +1,22 @@
-//! The words that every part of Moraine shares: ids, stamps, and the limits they obey.
+//! The words that every part of Moraine shares: ids, stamps, checksums, and the limits they obey.
 //!
 //! Each value is checked once, where it enters, and is right ever after. This crate knows no
 //! format, no protocol and no Kubernetes: those crates give these values their bytes.
 #![forbid(unsafe_code)]
 
 mod address;
+mod checksum;
+mod entry;
 mod id;
+mod place;
 mod stamp;
 
 pub use address::{BlockIndex, BlockRange, ChunkIndex};
+pub use checksum::{Checksums, block_checksums, checksum, checksum_append, checksum_with_hole};
+pub use entry::{BucketEntry, Listing, Role};
 pub use id::{BucketId, ClusterId, DiskId, VolumeId};
-pub use stamp::{Cut, Epoch, Generation, Stamp};
+pub use place::{Place, Share, bucket_of};
+pub use stamp::{Cut, Epoch, Generation, Stamp, Tag};
 
 /// Bytes of a block, the smallest unit that is written, read and checked.
 pub const BLOCK_BYTES: usize = 4096;
@@ -18,6 +24,8 @@ pub const BLOCK_BYTES: usize = 4096;
 pub const CHUNK_BLOCKS: u16 = 1024;
 /// Bytes of a chunk.
 pub const CHUNK_BYTES: u64 = CHUNK_BLOCKS as u64 * BLOCK_BYTES as u64;
+/// Most replicas that a bucket can have, those that come and go included.
+pub const REPLICAS_MAX: usize = 8;
 /// Most buckets that a pool can have.
 pub const BUCKETS_MAX: u32 = 65_536;
 /// Most chunks that a volume can have: 64 TiB.

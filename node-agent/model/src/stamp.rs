@@ -62,6 +62,17 @@ pub struct Cut(pub u64);
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
+/// What every block version carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    /// The write that made it.
+    pub stamp: Stamp,
+    /// The layer that it belongs to.
+    pub cut: Cut,
+    /// The epoch of the map under which it was written here.
+    pub epoch: Epoch,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,12 +17,12 @@ pub use batch::{
     BatchHeader, BatchPlace, HEADER_ROOM_BYTES, Identity, Packing, decode_header, encode_batch,
 };
 pub use entry::{
-    BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Outline, Place, RecordEntry, RecordKey,
-    Tag,
+    BLOCK_ENTRY_BYTES_MAX, BlockEntry, BlockKind, Entry, Outline, RecordEntry, RecordKey,
 };
 pub use footer::{Footer, decode_index, encode_index, sort_index, take_indexed};
 pub use frame::VERSION;
 pub use head::{Head, SegmentState};
+pub use moraine_model::{Place, Tag};
 pub use superblock::{Layout, Superblock};
 
 use thiserror::Error;

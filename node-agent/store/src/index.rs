@@ -12,29 +12,11 @@ mod tests;
 use crate::format::Place;
 use chunk::Chunk;
 use layer::Piece;
-use moraine_model::{BlockRange, BucketId, Cut, VolumeId};
+pub use moraine_model::Share;
+use moraine_model::{BlockRange, Cut, VolumeId};
 use retention::Retention;
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
-
-/// One volume's part in one bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Share {
-    /// The volume.
-    pub volume: VolumeId,
-    /// The bucket.
-    pub bucket: BucketId,
-}
-
-impl Place {
-    /// The share that the chunk belongs to.
-    pub fn share(&self) -> Share {
-        Share {
-            volume: self.volume,
-            bucket: self.bucket,
-        }
-    }
-}
 
 /// What the index holds of one share.
 #[derive(Debug, Clone, Default)]

@@ -11,7 +11,6 @@
 pub mod bitmap;
 mod blocking;
 mod buffer;
-mod checksum;
 pub mod disk;
 mod error;
 pub mod format;
@@ -24,12 +23,12 @@ mod shard;
 mod sync;
 
 pub use buffer::{Buffer, Registration};
-pub use checksum::{Checksums, block_checksums, checksum};
 pub use disk::Disk;
 pub use error::{OpenError, StoreError};
 pub use format::{Place, Tag};
 pub use index::Share;
 pub use metrics::Metrics;
+pub use moraine_model::{Checksums, block_checksums, checksum};
 pub use open::{FormatOptions, Opened, format, open, read_superblock};
 pub use shard::{
     BadBlock, ChunkStamp, Content, Control, Done, Read, ReadAt, ReadPart, Reply, Request,

@@ -51,12 +51,16 @@ const TABLE: &[Row] = &[
     row("crds", &["node-agent/model"], &[Kube]),
     row(
         "node-agent/replica",
-        &["node-agent/store", "node-agent/protocol"],
+        &[
+            "node-agent/model",
+            "node-agent/store",
+            "node-agent/protocol",
+        ],
         &[],
     ),
     row(
         "csi-driver/engine",
-        &["node-agent/protocol"],
+        &["node-agent/model", "node-agent/protocol"],
         &[TokioIfAsked],
     ),
     row("csi-driver/device", &[], &[]),
@@ -68,6 +72,7 @@ const TABLE: &[Row] = &[
         &[
             "node-agent/model",
             "node-agent/store",
+            "node-agent/protocol",
             "node-agent/replica",
             "node-agent/methods",
             "crds",
@@ -94,7 +99,7 @@ const TABLE: &[Row] = &[
 
 /// The words of everything else: its identifiers and their forms on disk and wire.
 const MODEL: &str = "node-agent/model";
-const MODEL_MAY_SEE: &[&str] = &["serde"];
+const MODEL_MAY_SEE: &[&str] = &["crc32c", "serde"];
 
 const fn row(
     folder: &'static str,

@@ -2,8 +2,10 @@
 
 use super::cursor::{Reader, Writer};
 use super::{ENTRY_BLOCKS_MAX, FormatError, KEY_BYTES_MAX, NUMBER_MAX, VALUE_BYTES_MAX};
-use crate::Checksums;
-use moraine_model::{BlockRange, BucketId, ChunkIndex, Cut, Epoch, Generation, Stamp, VolumeId};
+use moraine_model::{
+    BlockRange, BucketId, Checksums, ChunkIndex, Cut, Epoch, Generation, Place, Stamp, Tag,
+    VolumeId,
+};
 
 const WHAT: &str = "entry";
 const DATA: u8 = 1;
@@ -17,28 +19,6 @@ const DOWN_TO_BYTES: usize = 8;
 /// Bytes that an entry for blocks takes at most, beside its checksums.
 pub const BLOCK_ENTRY_BYTES_MAX: usize = BLOCK_FIELDS_BYTES + DOWN_TO_BYTES;
 const RECORD_FIELDS_BYTES: usize = 16;
-
-/// The chunk that blocks belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The volume.
-    pub volume: VolumeId,
-    /// The bucket that the chunk lies in.
-    pub bucket: BucketId,
-    /// The chunk.
-    pub chunk: ChunkIndex,
-}
-
-/// What every block version carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tag {
-    /// The write that made it.
-    pub stamp: Stamp,
-    /// The layer that it belongs to.
-    pub cut: Cut,
-    /// The epoch of the map under which it was written here.
-    pub epoch: Epoch,
-}
 
 /// What the blocks are.
 #[derive(Debug, Clone, PartialEq, Eq)]

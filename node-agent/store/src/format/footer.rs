@@ -5,7 +5,7 @@ use super::cursor::Writer;
 use super::entry::{BlockKind, Entry};
 use super::frame::{self, Kind};
 use super::{FOOTER_BLOCKS, FormatError, HEAD_BLOCKS, NUMBER_MAX};
-use crate::checksum::checksum;
+use moraine_model::checksum;
 use moraine_model::{BLOCK_BYTES, DiskId};
 
 const KIND: Kind = Kind {

@@ -2,8 +2,8 @@
 
 use super::FormatError;
 use super::cursor::{Reader, Writer};
-use crate::checksum::checksum_with_hole;
 use moraine_model::BLOCK_BYTES;
+use moraine_model::checksum_with_hole;
 
 /// The version of the format that this code writes and reads.
 pub const VERSION: u32 = 1;

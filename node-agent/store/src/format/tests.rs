@@ -174,13 +174,13 @@ fn version_1_has_these_bytes() {
         identity,
         index_position: 200,
         index_bytes: index.len() as u32,
-        index_checksum: crate::checksum(&index),
+        index_checksum: checksum(&index),
         entries: 5,
         lsn_min: 80,
         lsn_max: 90,
     };
     let (superblock, head, footer) = (superblock().encode(), head.encode(), footer.encode());
-    let sums = [&superblock, &head, &batch[..], &index, &footer].map(crate::checksum);
+    let sums = [&superblock, &head, &batch[..], &index, &footer].map(checksum);
     assert_eq!(
         sums,
         [
@@ -201,7 +201,7 @@ fn an_unknown_version_is_named_and_damage_is_not_taken_for_one() {
         Superblock::decode(&block),
         Err(FormatError::Checksum("superblock"))
     );
-    let sum = crate::checksum::checksum_with_hole(&block, 12);
+    let sum = checksum_with_hole(&block, 12);
     block[12..16].copy_from_slice(&sum.to_le_bytes());
     let refused = Superblock::decode(&block);
     assert_eq!(
@@ -318,7 +318,7 @@ proptest! {
         let bytes = encode_index(&entries);
         let footer = Footer {
             identity, index_position: next, index_bytes: bytes.len() as u32,
-            index_checksum: crate::checksum(&bytes), entries: entries.len() as u32,
+            index_checksum: checksum(&bytes), entries: entries.len() as u32,
             lsn_min: 0, lsn_max: NUMBER_MAX,
         };
         prop_assert_eq!(Footer::decode(&footer.encode(), SEGMENT_BLOCKS), Ok(footer));
@@ -353,7 +353,7 @@ proptest! {
             for &(at, byte) in &changes {
                 block[at] = byte;
             }
-            let sum = crate::checksum::checksum_with_hole(&block, 12);
+            let sum = checksum_with_hole(&block, 12);
             block[12..16].copy_from_slice(&sum.to_le_bytes());
             if let Ok(header) = decode_header(&block, SEGMENT_BLOCKS) {
                 prop_assert!(header.batch_blocks() < SEGMENT_BLOCKS);
@@ -370,7 +370,7 @@ proptest! {
     fn any_bytes_are_an_index_or_an_error(identity in identity(), bytes in vec(any::<u8>(), 0..500)) {
         let footer = Footer {
             identity, index_position: 100, index_bytes: bytes.len() as u32,
-            index_checksum: crate::checksum(&bytes), entries: 1, lsn_min: 1, lsn_max: 9,
+            index_checksum: checksum(&bytes), entries: 1, lsn_min: 1, lsn_max: 9,
         };
         drop(decode_index(&footer, &bytes));
         drop(decode_index(&Footer { index_bytes: u32::MAX, ..footer }, &bytes));

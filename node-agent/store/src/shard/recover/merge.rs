@@ -185,7 +185,7 @@ impl IndexReader {
         let blocks = self.unread.div_ceil(BLOCK_BYTES).min(self.window_blocks);
         let window = blocking::read(disk, self.next, blocks, "reading an index")?;
         let new = &window[..window.len().min(self.unread)];
-        self.sum = crc32c::crc32c_append(self.sum, new);
+        self.sum = moraine_model::checksum_append(self.sum, new);
         self.bytes.extend_from_slice(new);
         self.unread -= new.len();
         self.next += u32::try_from(blocks).expect("a window is small");

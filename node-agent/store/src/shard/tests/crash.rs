@@ -593,7 +593,7 @@ fn a_batch_with_the_last_of_all_numbers_is_no_batch() {
     for at in [48, 80, 88 + 4] {
         block[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
     }
-    let sum = checksum::checksum_with_hole(&block, 12);
+    let sum = checksum_with_hole(&block, 12);
     block[12..16].copy_from_slice(&sum.to_le_bytes());
     world.disk.poke(offset, &block);
     let mut handle = world.disk.another();

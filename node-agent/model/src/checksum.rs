@@ -1,8 +1,9 @@
-//! The checksum of every block and structure on the disk: crc32c.
+//! The checksum of every block and structure, on the disk and on the wire: crc32c.
 //!
-//! One place to change should the format ever take another.
+//! A block's is computed once, by the engine that writes it, and goes with it to the disk and back.
+//! One place to change should a format ever take another.
 
-use moraine_model::BLOCK_BYTES;
+use crate::BLOCK_BYTES;
 use std::fmt;
 use std::ops::Deref;
 
@@ -77,8 +78,13 @@ impl fmt::Debug for Checksums {
     }
 }
 
+/// The checksum of bytes that are followed by `more`, given that of the bytes alone.
+pub fn checksum_append(sum: u32, more: &[u8]) -> u32 {
+    crc32c::crc32c_append(sum, more)
+}
+
 /// The checksum of `bytes` as if the four at `hole` were zero.
-pub(crate) fn checksum_with_hole(bytes: &[u8], hole: usize) -> u32 {
+pub fn checksum_with_hole(bytes: &[u8], hole: usize) -> u32 {
     let sum = crc32c::crc32c_append(checksum(&bytes[..hole]), &[0; 4]);
     crc32c::crc32c_append(sum, &bytes[hole + 4..])
 }
