@@ -98,12 +98,13 @@ pub enum Output {
         /// The size.
         size_bytes: u64,
     },
-    /// The disk can't be reached, doesn't answer in time, or has had no room for a write for a while.
+    /// The disk can't be reached, doesn't answer in time, or has refused something for too long: for
+    /// want of room, or for whatever reason.
     Suspect {
         /// Which.
         disk: DiskId,
     },
-    /// A disk that was suspected answers and takes writes again, or isn't used by the volume any more.
+    /// A disk that was suspected answers and refuses nothing any more, or isn't used by the volume now.
     Trust {
         /// Which.
         disk: DiskId,

@@ -18,13 +18,13 @@ const LOCAL_BONUS: u64 = 4;
 pub(crate) struct Doubts {
     /// It has been without a path, or has owed an answer, for too long.
     pub(crate) late: bool,
-    /// It has had no room for a write for too long.
-    pub(crate) full: bool,
+    /// So many requests it has refused for too long: for want of room, or for whatever reason.
+    pub(crate) stuck: usize,
 }
 
 impl Doubts {
     pub(crate) fn any(self) -> bool {
-        self.late || self.full
+        self.late || self.stuck > 0
     }
 }
 

@@ -240,6 +240,64 @@ fn nothing_is_served_before_every_bucket_is_reconciled() {
 }
 
 #[test]
+fn a_bucket_that_is_ready_waits_for_the_others() {
+    let mut world = World::new(2, 2, 8, 4);
+    let (late, ..) = world.bucket_of(5);
+    let reads: Vec<_> = (0..8).map(|chunk| world.read(chunk * 1024, 1)).collect();
+    world.connect_all();
+    let is_late = |request: &Request| match request {
+        Request::Open { entry, .. } => entry.bucket() == late,
+        _ => false,
+    };
+    while let Some(at) = world.wire.iter().position(|m| !is_late(&m.request)) {
+        match world.wire[at].reply {
+            None => world.deliver(at),
+            Some(_) => world.answer(at),
+        }
+    }
+    assert!(world.done.is_empty());
+    world.run();
+    assert!(reads.iter().all(|io| world.values(*io) == [0]));
+}
+
+#[test]
+fn a_write_of_a_reconciliation_that_was_put_off_lands_before_anything_is_served() {
+    let mut world = World::new(2, 2, 1, 1);
+    put(&mut world, 0, 5, 0, (OLD, 1, 1));
+    put(&mut world, 1, 5, 0, (OLD, 1, 1));
+    mark(&mut world, 0, 5, OLD);
+    mark(&mut world, 1, 5, OLD);
+    put(&mut world, 0, 5, 0, (NEW, 1, 2));
+    world.restart(generation(9), true);
+    world.connect_all();
+    let is_write = |request: &Request| matches!(request, Request::Write { .. });
+    let others = |world: &World| world.wire.iter().position(|m| !is_write(&m.request));
+    let step = |world: &mut World, at: usize| match world.wire[at].reply {
+        None => world.deliver(at),
+        Some(_) => world.answer(at),
+    };
+    while let Some(at) = others(&world) {
+        step(&mut world, at);
+    }
+    assert_eq!(
+        world.wire.len(),
+        2,
+        "the newest version is on its way to both"
+    );
+    // The only replica that held it is dropped. What is on its way may still arrive.
+    let (bucket, ..) = world.bucket_of(5);
+    let newer = world.publish(bucket, &[(1, IN, 1)]);
+    world.learn(&newer);
+    let read = world.read(5, 1);
+    while let Some(at) = others(&world) {
+        step(&mut world, at);
+    }
+    assert!(!world.done.contains_key(&read));
+    world.run();
+    assert_eq!(world.values(read), [2]);
+}
+
+#[test]
 fn a_new_map_in_the_middle_of_it_begins_it_again() {
     // At each step of the reconciliation once.
     for steps in 0..60 {

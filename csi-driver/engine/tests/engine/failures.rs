@@ -286,6 +286,64 @@ fn a_repair_does_not_overwrite_what_was_written_meanwhile() {
 }
 
 #[test]
+fn nobody_touches_a_block_while_it_is_repaired() {
+    let mut world = World::attached(2, 2, 1, 1);
+    written(&mut world, 5, 9);
+    let read = world.read(5, 1);
+    let (_, chunk, number) = world.bucket_of(5);
+    let bad = world.wire[0].disk;
+    world.disks[bad].damaged.insert((chunk, number));
+    for _ in 0..2 {
+        world.deliver(0);
+        world.answer(0);
+    }
+    assert_eq!(world.values(read), [9]);
+    // The repair reads; a write that comes now waits until it has written.
+    let write = world.write(5, 10);
+    let is_read = |request: &Request| matches!(request, Request::Read { .. });
+    assert!(world.wire.len() == 1 && is_read(&world.wire[0].request));
+    world.run();
+    assert!(world.done[&write].is_ok());
+    assert_eq!(world.engine.metrics().repaired, 1);
+    let read = world.read(5, 1);
+    world.run();
+    assert_eq!(world.values(read), [10]);
+}
+
+#[test]
+fn a_disk_that_refuses_for_too_long_is_suspected_whatever_the_reason() {
+    let disk = disk_id(1);
+    for refusal in [Refusal::NotHere, Refusal::Busy, Refusal::NoSpace] {
+        let mut world = World::attached(2, 2, 1, 1);
+        world.events.clear();
+        world.disks[1].refuse = Some((u32::MAX, refusal));
+        let write = world.write(5, 9);
+        world.pass(80);
+        assert_eq!(world.events, []);
+        world.pass(2_000);
+        assert_eq!(world.events, [Output::Suspect { disk }]);
+        world.disks[1].refuse = None;
+        world.pass(2_000);
+        assert_eq!(world.events[1..], [Output::Trust { disk }]);
+        assert!(world.done.contains_key(&write));
+    }
+    // The map drops it: nothing is said about it any more.
+    let mut world = World::attached(2, 2, 1, 1);
+    world.events.clear();
+    world.disks[1].refuse = Some((u32::MAX, Refusal::NoSpace));
+    world.write(5, 9);
+    world.pass(200);
+    let (bucket, ..) = world.bucket_of(5);
+    let newer = world.publish(bucket, &[(0, IN, 1)]);
+    world.learn(&newer);
+    world.pass(2_000);
+    assert_eq!(
+        world.events,
+        [Output::Suspect { disk }, Output::Trust { disk }]
+    );
+}
+
+#[test]
 fn a_repair_keeps_the_cut_of_the_version() {
     let mut world = World::attached(1, 1, 1, 1);
     written(&mut world, 5, 9);
