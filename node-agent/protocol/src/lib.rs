@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+mod map_file;
 mod message;
 
+pub use map_file::{DiskPlace, MapFile, MapFileError};
 pub use message::{
     At, Block, ChunkStamp, Content, LayerStamp, Part, Refusal, Reply, Request, RequestId, Rule,
     ShareState, Under, Version, VersionKind,
