@@ -8,6 +8,7 @@
 mod cursor;
 mod error;
 mod frame;
+mod inbox;
 mod kind;
 pub mod limits;
 mod map_file;
@@ -15,10 +16,11 @@ mod message;
 mod version;
 mod wire;
 
-pub use map_file::{DiskPlace, MapFile, MapFileError};
 pub use error::{AllowedVersions, BodyError, FrameError};
 pub use frame::{HEADER_BYTES, Header, MAGIC, RequestOrder};
+pub use inbox::Inbox;
 pub use kind::{Group, Kind};
+pub use map_file::{DiskPlace, MapFile, MapFileError};
 pub use message::{
     At, Block, ChunkStamp, Content, LayerStamp, Part, Refusal, Reply, Request, RequestId, Rule,
     ShareState, Under, Version, VersionKind,

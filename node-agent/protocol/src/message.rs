@@ -377,3 +377,21 @@ pub enum Rule {
     #[error("the limits of the store")]
     StoreLimits,
 }
+
+impl Request {
+    /// The bucket that it is about, which says what shard of a disk is to be asked.
+    pub fn bucket(&self) -> Option<BucketId> {
+        match self {
+            Self::Open { entry, .. } | Self::Adopt { entry } => Some(entry.bucket()),
+            Self::Write { under, .. } | Self::Read { under, .. } | Self::Close { under, .. } => {
+                Some(under.share.bucket)
+            }
+            Self::Shares { bucket, .. } => Some(*bucket),
+            Self::Chunks { share, .. }
+            | Self::Layers { share, .. }
+            | Self::Versions { share, .. }
+            | Self::Copy { share, .. } => Some(share.bucket),
+            Self::Ping => None,
+        }
+    }
+}
