@@ -24,6 +24,13 @@ impl<'a> Reader<'a> {
         Self(body)
     }
 
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], BodyError> {
+        let split = self.0.split_at_checked(count);
+        let (head, rest) = split.ok_or(BodyError::Truncated)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], BodyError> {
         let (head, rest) = self.0.split_first_chunk().ok_or(BodyError::Truncated)?;
         self.0 = rest;

@@ -15,8 +15,12 @@ use moraine_protocol::{
 pub(crate) type Body = fn(&[u8]);
 
 /// Every target.
-pub(crate) const BODIES: [(&str, Body); 3] =
-    [("header", header), ("request", request), ("reply", reply)];
+pub(crate) const BODIES: [(&str, Body); 4] = [
+    ("header", header),
+    ("request", request),
+    ("reply", reply),
+    ("handshake", super::meetings::handshake),
+];
 
 /// Makes the lengths and checksums in a header right.
 pub(crate) fn seal(frame: &mut [u8]) {
