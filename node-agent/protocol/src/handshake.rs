@@ -1,7 +1,7 @@
 //! How two peers meet: which version they speak, that both belong to the cluster, and what the one
 //! that calls wants of the other.
 //!
-//! Four frames: the client says [`Hello`](message::Hello); the server proves that it knows the
+//! Four frames: the client says hello ([`Client::start`]); the server proves that it knows the
 //! cluster's secret ([`Server::hello`]); the client does ([`Client::challenge`]), and only then is
 //! it told anything ([`Challenged::proof`]). Each step takes a frame and gives the next one, or an
 //! error; after an error the connection is closed. No socket, clock or randomness here: nonces come
@@ -29,6 +29,7 @@ use crate::cursor::Field;
 use crate::frame::put_frame;
 use crate::{FrameError, Group, Header, Kind, Versions, wire};
 use moraine_model::{ClusterId, DiskId};
+use std::fmt;
 
 pub use client::{Client, Proved, Session};
 pub use error::{HandshakeError, Reject};
@@ -40,7 +41,7 @@ pub use server::{Challenged, Peer, Proven, Refused, Server};
 pub type Nonce = [u8; 32];
 
 /// What a side knows of itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Local<'a> {
     /// The versions that it speaks, [`Versions::OURS`].
     pub versions: Versions,
@@ -55,6 +56,18 @@ pub struct Local<'a> {
     /// What the two ends of this connection know and nobody else: of a TLS connection the keying
     /// material that it exports (RFC 9266), of plain TCP nothing. Both ends must have the same.
     pub channel: &'a [u8],
+}
+
+impl fmt::Debug for Local<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Local");
+        shown.field("versions", &self.versions);
+        shown.field("cluster", &self.cluster);
+        shown.field("node", &self.node);
+        shown.field("boot", &self.boot);
+        // The channel is as much a secret as the secret.
+        shown.field("secret", &self.secret).finish_non_exhaustive()
+    }
 }
 
 /// What a client wants.

@@ -11,7 +11,7 @@ use moraine_protocol::handshake::{
     Client, HandshakeError, NodeName, Proved, Proven, Reject, Secret, SecretTooShort, Server,
     Session,
 };
-use moraine_protocol::{FrameError, HEADER_BYTES, Kind, Versions};
+use moraine_protocol::{FrameError, HEADER_BYTES, Header, Kind, Versions};
 use sha2::Sha256;
 
 fn untouched(_: usize, _: &mut Vec<u8>) {}
@@ -342,13 +342,27 @@ fn a_frame_whose_turn_it_is_not_ends_the_handshake_without_an_answer() {
 }
 
 #[test]
+fn a_frame_of_the_handshake_has_no_request_id() {
+    let secret = secret();
+    let (_, mut hello) = Client::start(client(&secret), wanted(), CLIENT_NONCE);
+    hello[8] = 1;
+    seal(&mut hello);
+    let refused = Header::decode(hello.first_chunk().unwrap());
+    let kind = Kind::Hello;
+    assert_eq!(refused, Err(FrameError::HandshakeId { kind, id: 1 }));
+}
+
+#[test]
 fn a_secret_is_long_and_never_printed() {
     let refused = Secret::new(&SECRET[1..]).unwrap_err();
     assert_eq!(refused, SecretTooShort { bytes: 31 });
     let secret = secret();
-    let (client, _) = Client::start(client(&secret), wanted(), CLIENT_NONCE);
-    for text in [format!("{secret:?}"), format!("{client:#?}")] {
+    let mut local = client(&secret);
+    local.channel = b"channel";
+    let (client, _) = Client::start(local, wanted(), CLIENT_NONCE);
+    for text in [format!("{secret:?}"), format!("{client:?}")] {
         assert!(text.contains("Secret(not shown)"), "{text}");
+        assert!(!text.contains(&format!("{:?}", b"channel")), "{text}");
     }
 }
 
