@@ -24,6 +24,13 @@ impl<'a> Reader<'a> {
         Self(body)
     }
 
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], BodyError> {
+        let split = self.0.split_at_checked(count);
+        let (head, rest) = split.ok_or(BodyError::Truncated)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], BodyError> {
         let (head, rest) = self.0.split_first_chunk().ok_or(BodyError::Truncated)?;
         self.0 = rest;
@@ -218,3 +225,28 @@ macro_rules! bodies {
     };
 }
 pub(crate) use bodies;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Wide;
+
+    impl Field for Wide {
+        const BYTES_MIN: usize = 100;
+
+        fn put(&self, _: &mut Vec<u8>) {}
+
+        fn take(_: &mut Reader<'_>) -> Result<Self, BodyError> {
+            unreachable!("there are too few bytes for any")
+        }
+    }
+
+    #[test]
+    fn a_list_that_the_body_has_no_bytes_for_is_refused_before_anything_is_made() {
+        let refused = Reader::new(&[0; 199]).several::<Wide>(2);
+        assert_eq!(refused.err(), Some(BodyError::Truncated));
+        let refused = Reader::new(&[0; 199]).several::<Wide>(usize::MAX);
+        assert_eq!(refused.err(), Some(BodyError::Truncated));
+    }
+}

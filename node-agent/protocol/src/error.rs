@@ -187,14 +187,6 @@ pub enum BodyError {
     /// It says that more follows behind its last item, and has no item.
     #[error("more is said to follow, but there is nothing that it could follow")]
     MoreOfNothing,
-    /// A text that can't be what it is to be.
-    #[error("the {what} is not {allowed}")]
-    Text {
-        /// What it was to be.
-        what: &'static str,
-        /// What is allowed.
-        allowed: &'static str,
-    },
 }
 
 impl FrameError {

@@ -8,6 +8,7 @@
 mod cursor;
 mod error;
 mod frame;
+pub mod handshake;
 mod inbox;
 mod kind;
 pub mod limits;

@@ -9,7 +9,7 @@ use moraine_model::{
 };
 use thiserror::Error;
 
-/// Names a request in its reply; unique among the unanswered ones of a connection.
+/// Names a request in its reply. From each request of a connection to the next it grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 

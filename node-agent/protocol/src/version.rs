@@ -25,6 +25,8 @@
 //! 5. When no release that speaks only the old version is supported any more, raise [`VERSION_MIN`]
 //!    and remove what it needed.
 
+use moraine_model::OutOfRange;
+
 /// The newest version that this code speaks.
 pub const VERSION: u16 = 1;
 /// The oldest version that this code speaks.
@@ -46,9 +48,16 @@ impl Versions {
         max: VERSION,
     };
 
-    /// From `min` to `max`, if that is a range of versions of the protocol.
-    pub fn new(min: u16, max: u16) -> Option<Self> {
-        (HANDSHAKE_VERSION < min && min <= max).then_some(Self { min, max })
+    /// From `min` to `max`, neither of them the handshake's.
+    pub fn new(min: u16, max: u16) -> Result<Self, OutOfRange> {
+        if min == HANDSHAKE_VERSION || min > max {
+            return Err(OutOfRange {
+                what: "range of versions",
+                value: format!("{min} to {max}"),
+                allowed: "the oldest first, and none below 1",
+            });
+        }
+        Ok(Self { min, max })
     }
 
     /// The oldest.
@@ -94,7 +103,10 @@ mod tests {
         assert_eq!(of(1, 1).newest_of_both(of(1, 1)), Some(1));
         assert_eq!(of(1, 2).newest_of_both(of(3, 4)), None);
         assert_eq!(of(3, 4).newest_of_both(of(1, 2)), None);
-        assert_eq!(Versions::new(0, 1), None, "the handshake's is no version");
-        assert_eq!(Versions::new(2, 1), None);
+        assert!(
+            Versions::new(0, 1).is_err(),
+            "the handshake's is no version"
+        );
+        assert!(Versions::new(2, 1).is_err());
     }
 }

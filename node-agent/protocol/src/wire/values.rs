@@ -8,8 +8,8 @@ use crate::{
     VersionKind,
 };
 use moraine_model::{
-    BlockRange, BucketEntry, BucketId, Checksums, ChunkIndex, Cut, DiskId, Epoch, Generation,
-    Listing, Role, Share, Stamp, Tag, VolumeId,
+    BlockRange, BucketEntry, BucketId, Checksums, ChunkIndex, ClusterId, Cut, DiskId, Epoch,
+    Generation, Listing, Role, Share, Stamp, Tag, VolumeId,
 };
 
 macro_rules! checked {
@@ -27,7 +27,7 @@ macro_rules! checked {
         }
     )*};
 }
-checked!(DiskId: u128, VolumeId: u128, BucketId: u32, ChunkIndex: u32);
+checked!(ClusterId: u128, DiskId: u128, VolumeId: u128, BucketId: u32, ChunkIndex: u32);
 
 macro_rules! plain {
     ($($name:ident),*) => {$(

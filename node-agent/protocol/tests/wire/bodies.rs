@@ -7,16 +7,20 @@
 use moraine_model::{BLOCK_BYTES, checksum};
 use moraine_protocol::limits::PAYLOAD_BYTES_MAX;
 use moraine_protocol::{
-    FrameError, Group, HEADER_BYTES, Header, MAGIC, VERSION, decode_reply, decode_request,
-    encode_reply, encode_request,
+    FrameError, Group, HEADER_BYTES, Header, MAGIC, RequestId, VERSION, decode_reply,
+    decode_request, encode_reply, encode_request,
 };
 
 /// A body by the name of its fuzz target.
 pub(crate) type Body = fn(&[u8]);
 
 /// Every target.
-pub(crate) const BODIES: [(&str, Body); 3] =
-    [("header", header), ("request", request), ("reply", reply)];
+pub(crate) const BODIES: [(&str, Body); 4] = [
+    ("header", header),
+    ("request", request),
+    ("reply", reply),
+    ("handshake", super::meetings::handshake),
+];
 
 /// Makes the lengths and checksums in a header right.
 pub(crate) fn seal(frame: &mut [u8]) {
@@ -61,7 +65,9 @@ pub(crate) fn header(bytes: &[u8]) {
         assert!(header.body_bytes() <= kind.body_bytes_max());
         assert!(header.payload_bytes() <= kind.payload_bytes_max().min(PAYLOAD_BYTES_MAX));
         assert!(header.payload_bytes().is_multiple_of(BLOCK_BYTES));
-        assert_eq!(header.version() == 0, kind.group() == Group::Handshake);
+        let is_handshake = kind.group() == Group::Handshake;
+        assert_eq!(header.version() == 0, is_handshake);
+        assert!(header.id() == RequestId(0) || !is_handshake);
     }
 }
 

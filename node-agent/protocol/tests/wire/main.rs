@@ -4,7 +4,11 @@
 
 mod bodies;
 mod damage;
+mod documentation;
 mod golden;
+mod handshake;
+mod meetings;
+mod mutations;
 mod roundtrip;
 mod samples;
 mod strategies;
