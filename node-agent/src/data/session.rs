@@ -4,7 +4,9 @@ use super::outgoing::Outgoing;
 use super::shard::Server;
 use anyhow::{Context, Result, ensure};
 use moraine_model::BLOCK_BYTES;
-use moraine_protocol::{Group, Inbox, Reply, RequestId, decode_request, encode_reply};
+use moraine_protocol::{
+    Group, Inbox, Reply, RequestId, RequestOrder, decode_request, encode_reply,
+};
 use moraine_replica::SessionId;
 use moraine_store::Buffer;
 use std::cell::{Cell, RefCell};
@@ -23,6 +25,7 @@ pub(super) struct Session {
     stream: TcpStream,
     credits: u32,
     unanswered: Cell<u32>,
+    order: RefCell<RequestOrder>,
     out: RefCell<Outgoing>,
     /// The connection took less than there is, or takes again.
     moved: Notify,
@@ -35,6 +38,7 @@ impl Session {
             stream,
             credits,
             unanswered: Cell::new(0),
+            order: RefCell::default(),
             out: RefCell::default(),
             moved: Notify::new(),
         }
@@ -60,6 +64,7 @@ impl Session {
             return Ok(false);
         };
         header.expect(Group::Request)?;
+        self.order.borrow_mut().accept(&header)?;
         let (id, request) = decode_request(&header, body)?;
         ensure!(
             self.unanswered.get() < self.credits,
