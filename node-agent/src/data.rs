@@ -19,11 +19,12 @@ mod shard;
 
 use anyhow::{Context, Result, ensure};
 use identity::Identity;
-use moraine_model::{BucketId, DiskId, Epoch};
+use moraine_model::{BLOCK_BYTES, BucketId, DiskId, Epoch};
 use moraine_protocol::MapFile;
 use moraine_replica::Options as ReplicaOptions;
 use moraine_store::FormatOptions;
 use moraine_store::disk::{Allocation, Device, OpenOptions, create_file};
+use moraine_store::format::SEGMENT_BLOCKS;
 use peers::Peers;
 use shard::{Start, Told};
 use std::collections::BTreeMap;
@@ -152,6 +153,7 @@ fn open_disk(
         create_file(path, bytes, Allocation::Reserved)?;
         format = Some(FormatOptions {
             shards: place.shards,
+            segment_blocks: segment_blocks(bytes, place.shards),
             ..FormatOptions::new(map.cluster, place.id)
         });
     }
@@ -180,6 +182,21 @@ fn open_disk(
         device,
         opened: Arc::new(opened),
     })
+}
+
+/// Blocks of a segment for a new disk: the usual, or fewer for a small one, so that each shard has
+/// enough segments for its reserve not to be most of the disk.
+fn segment_blocks(bytes: u64, shards: u32) -> u32 {
+    const SEGMENTS_WANTED: u64 = 32;
+    // A write of the most that a frame has must fit a batch.
+    const FEWEST: u32 = 2048;
+    let mut blocks = SEGMENT_BLOCKS;
+    while blocks > FEWEST
+        && bytes / (u64::from(blocks) * BLOCK_BYTES as u64) < SEGMENTS_WANTED * u64::from(shards)
+    {
+        blocks /= 2;
+    }
+    blocks
 }
 
 /// Gives a shard its thread. How it ends, if it does, is told.
