@@ -113,7 +113,7 @@ pub(crate) async fn serve(options: Options, stop: impl Future<Output = ()>) -> R
         () = tell_changes(changes, &shards) => Ok(()),
         () = report(happened) => Ok(()),
         () = listen::accept(listener, identity, &shards) => Ok(()),
-        Some(error) = ends.recv() => Err(error),
+        error = all_ended(&mut ends, shards.len()) => Err(error),
     }
 }
 
@@ -214,6 +214,21 @@ fn spawn_shard(start: Start, ended: mpsc::Sender<anyhow::Error>) -> Result<()> {
         .spawn(body)
         .context("starting the thread of a shard")?;
     Ok(())
+}
+
+/// Waits until the last shard has ended. One that ends takes its part of its disk with it, and what
+/// it held is read elsewhere; the others go on.
+async fn all_ended(ends: &mut mpsc::Receiver<anyhow::Error>, shards: usize) -> anyhow::Error {
+    let mut left = shards;
+    loop {
+        let error = ends.recv().await;
+        let error = error.unwrap_or_else(|| anyhow::anyhow!("there is nothing to serve"));
+        left = left.saturating_sub(1);
+        if left == 0 {
+            return error.context("no disk is left to serve");
+        }
+        tracing::error!("a shard is not served any more: {error:#}");
+    }
 }
 
 async fn tell_changes(mut changes: watch::Receiver<Arc<MapFile>>, shards: &Shards) {

@@ -57,6 +57,7 @@ impl Peers {
 
     /// Asks the shard that serves the request's bucket at a disk.
     pub(super) fn call(server: &Rc<Server>, call: CallId, disk: DiskId, request: Request) {
+        tracing::trace!(?call, %disk, ?request, "asks");
         let peers = server.peers();
         let place = peers.map.borrow().disk(disk).cloned();
         let (Some(place), Some(bucket)) = (place, request.bucket()) else {
@@ -138,9 +139,8 @@ async fn converse(
                 waiting.insert(id, Waiting { call, since: Instant::now() });
                 out.push(|bytes| encode_request(id, &request, bytes), Vec::new());
             }
-            ready = stream.readable() => {
-                ready?;
-                let bytes = receive(&stream, inbox.room()).await?;
+            bytes = receive(&stream, inbox.room()) => {
+                let bytes = bytes?;
                 ensure!(bytes > 0, "the other side closed the connection");
                 inbox.filled(bytes);
                 while take_reply(server, &stream, &mut inbox, waiting).await? {}
@@ -176,6 +176,7 @@ async fn take_reply(
             Some(buffer)
         }
     };
+    tracing::trace!(?id, ?reply, "is answered");
     let asked = waiting.remove(&id);
     let asked = asked.context("the other side answers what it was not asked")?;
     server.answered(asked.call, Some((reply, payload)));
