@@ -68,6 +68,15 @@ const TABLE: &[Row] = &[
         &["node-agent/model", "node-agent/protocol"],
         &[TokioIfAsked],
     ),
+    row(
+        "csi-driver/engine-bench",
+        &[
+            "csi-driver/engine",
+            "node-agent/model",
+            "node-agent/protocol",
+        ],
+        &[Tokio],
+    ),
     row("csi-driver/device", &[], &[]),
     row("csi-driver/codegen", &[], &[]),
     row("operator", &["operator/placement", "crds"], &[Kube, Tokio]),
