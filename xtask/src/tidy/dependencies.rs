@@ -107,6 +107,11 @@ const TABLE: &[Row] = &[
         ],
         &[],
     ),
+    row(
+        "tests/data-plane",
+        &["csi-driver/engine-bench", "node-agent/replica"],
+        &[Tokio],
+    ),
     row("tests/e2e", &["crds"], &[]),
     row("xtask", &[], &[]),
 ];
