@@ -95,8 +95,8 @@ impl Engine {
         let flight = &mut self.flights[key];
         let error = match refusal {
             Refusal::NoSpace => {
-                let since = *flight.no_space_since.get_or_insert(now);
-                (now - since >= grace).then_some(IoError::NoSpace)
+                let lasts = now - *flight.no_space_since.get_or_insert(now);
+                (lasts >= grace).then_some(IoError::NoSpace)
             }
             Refusal::Deleted => Some(IoError::Deleted),
             _ => None,

@@ -1,7 +1,7 @@
 //! Refusals, bad copies, new maps and time-outs in the middle of requests.
 
 use crate::replica::Value;
-use crate::world::{BLOCK, World, block, disk_id, entry, generation};
+use crate::world::{World, block, disk_id, entry, generation};
 use bytes::Bytes;
 use moraine_engine::{Io, IoError, IoId, Output};
 use moraine_model::{Cut, Role, Stamp};
@@ -168,6 +168,8 @@ fn without_space_the_operation_ends_and_the_write_stays() {
     assert!(!world.done.contains_key(&write), "there may be room soon");
     world.pass(2_000);
     assert_eq!(world.done[&write], Err(IoError::NoSpace));
+    let disk = disk_id(1);
+    world.expect(|output| *output == Output::Suspect { disk });
     let read = world.read(5, 1);
     let flush = world.submit(Io::Flush);
     world.pass(100);
@@ -179,6 +181,7 @@ fn without_space_the_operation_ends_and_the_write_stays() {
     world.disks[1].refuse = None;
     world.pass(2_000);
     assert_eq!(world.values(read), [9]);
+    world.expect(|output| *output == Output::Trust { disk });
     world.engine.detach();
     world.run();
     world.take_outputs();
@@ -283,6 +286,64 @@ fn a_repair_does_not_overwrite_what_was_written_meanwhile() {
 }
 
 #[test]
+fn nobody_touches_a_block_while_it_is_repaired() {
+    let mut world = World::attached(2, 2, 1, 1);
+    written(&mut world, 5, 9);
+    let read = world.read(5, 1);
+    let (_, chunk, number) = world.bucket_of(5);
+    let bad = world.wire[0].disk;
+    world.disks[bad].damaged.insert((chunk, number));
+    for _ in 0..2 {
+        world.deliver(0);
+        world.answer(0);
+    }
+    assert_eq!(world.values(read), [9]);
+    // The repair reads; a write that comes now waits until it has written.
+    let write = world.write(5, 10);
+    let is_read = |request: &Request| matches!(request, Request::Read { .. });
+    assert!(world.wire.len() == 1 && is_read(&world.wire[0].request));
+    world.run();
+    assert!(world.done[&write].is_ok());
+    assert_eq!(world.engine.metrics().repaired, 1);
+    let read = world.read(5, 1);
+    world.run();
+    assert_eq!(world.values(read), [10]);
+}
+
+#[test]
+fn a_disk_that_refuses_for_too_long_is_suspected_whatever_the_reason() {
+    let disk = disk_id(1);
+    for refusal in [Refusal::NotHere, Refusal::Busy, Refusal::NoSpace] {
+        let mut world = World::attached(2, 2, 1, 1);
+        world.events.clear();
+        world.disks[1].refuse = Some((u32::MAX, refusal));
+        let write = world.write(5, 9);
+        world.pass(80);
+        assert_eq!(world.events, []);
+        world.pass(2_000);
+        assert_eq!(world.events, [Output::Suspect { disk }]);
+        world.disks[1].refuse = None;
+        world.pass(2_000);
+        assert_eq!(world.events[1..], [Output::Trust { disk }]);
+        assert!(world.done.contains_key(&write));
+    }
+    // The map drops it: nothing is said about it any more.
+    let mut world = World::attached(2, 2, 1, 1);
+    world.events.clear();
+    world.disks[1].refuse = Some((u32::MAX, Refusal::NoSpace));
+    world.write(5, 9);
+    world.pass(200);
+    let (bucket, ..) = world.bucket_of(5);
+    let newer = world.publish(bucket, &[(0, IN, 1)]);
+    world.learn(&newer);
+    world.pass(2_000);
+    assert_eq!(
+        world.events,
+        [Output::Suspect { disk }, Output::Trust { disk }]
+    );
+}
+
+#[test]
 fn a_repair_keeps_the_cut_of_the_version() {
     let mut world = World::attached(1, 1, 1, 1);
     written(&mut world, 5, 9);
@@ -364,5 +425,4 @@ fn a_wrong_answer_is_counted_and_asked_again() {
     let reply = moraine_protocol::Reply::Done;
     world.engine.answered(path, id, reply, Bytes::new());
     assert_eq!(world.engine.metrics().bad_replies, 2);
-    let _ = (disk_id(0), BLOCK);
 }
