@@ -1,0 +1,133 @@
+//! Random walks over the model, and the shortening of a walk that found something. The exhaustive search is stateright's.
+
+use crate::action::Action;
+use crate::rules::{Bounds, Rules};
+use crate::state::State;
+use std::fmt;
+
+/// Steps of one walk.
+const STEPS: usize = 160;
+
+/// A walk that broke a promise.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The walk's seed.
+    pub seed: u64,
+    /// The steps, in words.
+    pub trace: Vec<String>,
+    /// What was broken.
+    pub broken: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.trace.iter().enumerate() {
+            writeln!(f, "{:3}. {step}", number + 1)?;
+        }
+        writeln!(f, "     {} (walk {})", self.broken, self.seed)
+    }
+}
+
+/// What a number of walks came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Steps taken.
+    pub steps: u64,
+    /// The first violation, shortened.
+    pub violation: Option<Violation>,
+}
+
+/// Walks from each seed until a promise is broken.
+pub fn walk(rules: Rules, bounds: Bounds, seeds: impl Iterator<Item = u64>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut actions = Vec::new();
+    let mut taken = Vec::new();
+    for seed in seeds {
+        let mut random = Random::new(seed);
+        let mut state = State::first();
+        taken.clear();
+        for _ in 0..STEPS {
+            actions.clear();
+            state.actions(rules, bounds, &mut actions);
+            if actions.is_empty() {
+                break;
+            }
+            let mut action = actions[random.below(actions.len())];
+            if action.is_disturbance() && random.below(4) > 0 {
+                action = actions[random.below(actions.len())];
+            }
+            state.apply(rules, bounds, action);
+            taken.push(action);
+            outcome.steps += 1;
+        }
+        if state.truth.broken.is_some() {
+            outcome.violation = Some(shortened(rules, bounds, seed, taken));
+            break;
+        }
+    }
+    outcome
+}
+
+/// Leaves out steps as long as some promise is still broken.
+fn shortened(rules: Rules, bounds: Bounds, seed: u64, mut actions: Vec<Action>) -> Violation {
+    let mut again = true;
+    while again {
+        again = false;
+        let mut at = actions.len();
+        while at > 0 {
+            at -= 1;
+            let mut fewer = actions.clone();
+            fewer.remove(at);
+            if let Some(length) = replay(rules, bounds, &fewer, &mut |_, _| ()).0 {
+                fewer.truncate(length);
+                at = at.min(fewer.len());
+                actions = fewer;
+                again = true;
+            }
+        }
+    }
+    let mut trace = Vec::new();
+    let mut note = |state: &State, action: Action| trace.push(action.words(state));
+    let broken = replay(rules, bounds, &actions, &mut note).1;
+    Violation {
+        seed,
+        trace,
+        broken: broken.expect("what is left breaks a promise"),
+    }
+}
+
+/// Takes the steps of a walk that are possible: how many there were when a promise broke, if one did, and which.
+fn replay(rules: Rules, bounds: Bounds, actions: &[Action], note: &mut dyn FnMut(&State, Action)) -> (Option<usize>, Option<String>) {
+    let mut state = State::first();
+    let mut possible = Vec::new();
+    for (number, &action) in actions.iter().enumerate() {
+        possible.clear();
+        state.actions(rules, bounds, &mut possible);
+        if !possible.contains(&action) {
+            continue;
+        }
+        note(&state, action);
+        state.apply(rules, bounds, action);
+        if state.truth.broken.is_some() {
+            return (Some(number + 1), state.truth.broken);
+        }
+    }
+    (None, None)
+}
+
+/// A small generator, so that a seed means the same walk on every machine and for ever.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let limit = u64::try_from(limit).expect("a list's length");
+        usize::try_from((self.0 >> 11) % limit).expect("below a list's length")
+    }
+}
