@@ -56,6 +56,52 @@ impl Action {
         )
     }
 
+    /// Kinds of steps, as [`Action::kind`] numbers them.
+    pub(crate) const KINDS: usize = 21;
+
+    /// Its kind, as a number.
+    pub(crate) fn kind(self) -> usize {
+        match self {
+            Self::List(_) => 0,
+            Self::Drop(_) => 1,
+            Self::Promote(_) => 2,
+            Self::RaiseCut => 3,
+            Self::Attach => 4,
+            Self::Restart(_) => 5,
+            Self::Detach(_) => 6,
+            Self::ReplicaLearns(..) => 7,
+            Self::EngineLearns(..) => 8,
+            Self::SeesVolume(..) => 9,
+            Self::Opens(..) => 10,
+            Self::IsRefused(..) => 11,
+            Self::Writes(..) => 12,
+            Self::Trims(..) => 13,
+            Self::BeginsCut(_) => 14,
+            Self::Reads(..) => 15,
+            Self::Copies(..) => 16,
+            Self::Arrives(Message::Write { .. }) => 17,
+            Self::Arrives(Message::Ack { .. }) => 18,
+            Self::Arrives(Message::Reached { .. }) => 19,
+            Self::LosesZero(..) => 20,
+        }
+    }
+
+    /// The replica that takes part in it.
+    pub(crate) fn replica(self) -> Option<usize> {
+        match self {
+            Self::List(replica)
+            | Self::Drop(replica)
+            | Self::Promote(replica)
+            | Self::ReplicaLearns(replica, _)
+            | Self::Opens(_, replica)
+            | Self::IsRefused(_, replica)
+            | Self::Copies(replica, ..) => Some(replica),
+            Self::Arrives(Message::Write { to, .. }) => Some(to.into()),
+            Self::Arrives(Message::Ack { from, .. }) => Some(from.into()),
+            _ => None,
+        }
+    }
+
     /// The step in words, said of the state it begins in.
     pub fn words(self, state: &State) -> String {
         let next = state.newest_epoch() + 1;
@@ -122,7 +168,7 @@ impl State {
                 self.engine_actions(rules, bounds, engine, out);
             }
         }
-        let arriving = self.net.iter().filter(|message| self.would_change(rules, message));
+        let arriving = self.net.iter().filter(|message| self.would_change(rules, bounds, message));
         out.extend(arriving.map(|&message| Action::Arrives(message)));
     }
 
@@ -153,7 +199,7 @@ impl State {
     fn replica_actions(&self, rules: Rules, bounds: Bounds, replica: usize, out: &mut Vec<Action>) {
         let newest = self.newest_epoch();
         let epoch = self.replicas[replica].epoch;
-        out.extend(newer(epoch, newest).map(|epoch| Action::ReplicaLearns(replica, epoch)));
+        out.extend(newer(epoch, newest, bounds).map(|epoch| Action::ReplicaLearns(replica, epoch)));
         if self.known_listing(replica).role == Role::Syncing {
             for source in (0..REPLICAS).filter(|&source| source != replica) {
                 for block in 0..bounds.blocks {
@@ -176,21 +222,23 @@ impl State {
 
     fn engine_actions(&self, rules: Rules, bounds: Bounds, engine: usize, out: &mut Vec<Action>) {
         let it = &self.engines[engine];
-        out.extend(newer(it.epoch, self.newest_epoch()).map(|epoch| Action::EngineLearns(engine, epoch)));
+        out.extend(newer(it.epoch, self.newest_epoch(), bounds).map(|epoch| Action::EngineLearns(engine, epoch)));
         let last = place(self.volumes.len() - 1);
         let obeyed = |&seen: &u8| {
             let volume = self.volumes[usize::from(seen)];
             let own = volume.attach == it.generation.attach || rules.lack(Rule::CutByAttachment);
             own && volume.wanted > it.told
         };
-        out.extend((it.seen + 1..=last).filter(obeyed).map(|seen| Action::SeesVolume(engine, seen)));
+        out.extend((0..=last).filter(obeyed).map(|seen| Action::SeesVolume(engine, seen)));
         for replica in self.map(it.epoch).listed() {
             self.request_actions(rules, bounds, (engine, replica), out);
         }
         if it.serving && self.writes < bounds.writes {
             for block in (0..bounds.blocks).filter(|&block| it.is_idle_at(block)) {
                 out.push(Action::Writes(engine, block));
-                out.push(Action::Trims(engine, block));
+                if !bounds.plain {
+                    out.push(Action::Trims(engine, block));
+                }
             }
         }
         if self.may_begin_cut(rules, engine) {
@@ -226,7 +274,7 @@ impl State {
     }
 
     /// Whether a message can do anything if it arrives now.
-    fn would_change(&self, rules: Rules, message: &Message) -> bool {
+    fn would_change(&self, rules: Rules, bounds: Bounds, message: &Message) -> bool {
         match *message {
             Message::Write { to, .. } => self.written(rules, message).is_some_and(|after| {
                 let ack = Self::acknowledgement(message).expect("a write has one");
@@ -298,7 +346,11 @@ impl State {
                 if let Some(after) = self.written(rules, message) {
                     self.replicas[usize::from(to)] = after;
                     let ack = Self::acknowledgement(message).expect("a write has one");
-                    self.send(ack);
+                    if bounds.plain {
+                        self.arrive(rules, bounds, &ack);
+                    } else {
+                        self.send(ack);
+                    }
                 }
             }
             Message::Ack { epoch, block, cut, stamp, from } => {
@@ -316,7 +368,7 @@ impl State {
 }
 
 /// The next newer epoch, and the newest.
-fn newer(known: u8, newest: u8) -> impl Iterator<Item = u8> {
-    let next = (known < newest).then_some(known + 1);
+fn newer(known: u8, newest: u8, bounds: Bounds) -> impl Iterator<Item = u8> {
+    let next = (known < newest && (!bounds.plain || known + 1 == newest)).then_some(known + 1);
     next.into_iter().chain((known + 1 < newest).then_some(newest))
 }

@@ -4,12 +4,11 @@ use crate::rules::{Bounds, Rule, Rules};
 use crate::state::{Answer, CUTS, Engine, Epoch, Flight, Generation, Message, Phase, REPLICAS, Role, Stamp, State, place};
 
 impl Engine {
-    fn new(generation: Generation, epoch: Epoch, seen: u8, cut: u8) -> Self {
+    fn new(generation: Generation, epoch: Epoch, cut: u8) -> Self {
         Self {
             generation,
             alive: true,
             epoch,
-            seen,
             told: cut,
             cut,
             answers: [None; REPLICAS],
@@ -59,10 +58,9 @@ impl State {
             attach: volume.attach,
             incarnation: 1,
         };
-        let seen = place(self.volumes.len() - 1);
         let cut = if rules.hold(Rule::AttachIsToldTheCut) { volume.wanted } else { 0 };
         self.engines
-            .push(Engine::new(generation, self.newest_epoch(), seen, cut));
+            .push(Engine::new(generation, self.newest_epoch(), cut));
         if rules.lack(Rule::CutAfterReconciling) {
             self.report_cut(self.engines.len() - 1);
         }
@@ -71,13 +69,13 @@ impl State {
     /// An engine's process ends and starts again on its node, with the map and the cut that it kept.
     pub(crate) fn restart(&mut self, rules: Rules, engine: usize) {
         let old = &mut self.engines[engine];
-        old.alive = false;
+        old.end();
         let generation = Generation {
             incarnation: old.generation.incarnation + 1,
             ..old.generation
         };
         let kept = if rules.hold(Rule::RestartKeepsTheCut) { old.cut } else { 0 };
-        let new = Engine::new(generation, old.epoch, old.seen, kept);
+        let new = Engine::new(generation, old.epoch, kept);
         self.engines.push(new);
     }
 
@@ -93,7 +91,7 @@ impl State {
             }
         }
         let opened = new.listed().all(|replica| it.answers[replica].is_some());
-        if !opened && rules.hold(Rule::OpenBeforeServing) {
+        if !opened && rules.hold(Rule::ServeOnlyReopened) {
             it.serving = false;
         }
         self.progress(rules, bounds, engine);
@@ -146,10 +144,15 @@ impl State {
     fn is_acknowledged(&self, rules: Rules, engine: usize, flight: &Flight) -> bool {
         let epoch = self.engines[engine].epoch;
         let map = self.map(epoch);
-        let counts = |replica: usize| match (flight.acks[replica], rules.without) {
-            (Some(_), Some(Rule::AcksByEpoch)) => true,
-            (Some(under), Some(Rule::AcksByEpochNotListing)) => under >= map.0[replica].since,
-            (under, _) => under >= Some(epoch),
+        let counts = |replica: usize| {
+            let from = if rules.lack(Rule::AcksByEpoch) {
+                0
+            } else if rules.lack(Rule::AcksByEpochNotListing) {
+                map.0[replica].since
+            } else {
+                epoch
+            };
+            flight.acks[replica] >= Some(from)
         };
         let waived = |replica: usize| map.0[replica].role == Role::Syncing && rules.lack(Rule::AcksOfSyncing);
         if rules.lack(Rule::AcksOfAll) {
@@ -163,7 +166,8 @@ impl State {
         let it = self.engines[engine];
         let mark = it.mark(rules);
         for replica in self.map(it.epoch).listed() {
-            if it.answers[replica].is_none() && rules.hold(Rule::OpenBeforeServing) {
+            let sends = it.answers[replica].is_some() || (it.serving && rules.lack(Rule::ServeOnlyReopened));
+            if !sends {
                 continue;
             }
             for block in 0..bounds.blocks {
@@ -192,7 +196,6 @@ impl State {
     pub(crate) fn see_volume(&mut self, rules: Rules, engine: usize, seen: u8) {
         let volume = self.volumes[usize::from(seen)];
         let it = &mut self.engines[engine];
-        it.seen = seen;
         if volume.attach == it.generation.attach || rules.lack(Rule::CutByAttachment) {
             it.told = it.told.max(volume.wanted);
         }

@@ -29,6 +29,8 @@ pub struct Protocol {
     pub rules: Rules,
     /// How much may happen.
     pub bounds: Bounds,
+    /// What has happened before.
+    pub before: &'static [Action],
 }
 
 impl stateright::Model for Protocol {
@@ -36,7 +38,11 @@ impl stateright::Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::first()]
+        let mut state = State::first();
+        for &action in self.before {
+            state.apply(self.rules, self.bounds, action);
+        }
+        vec![state]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

@@ -69,7 +69,7 @@ impl State {
         let mut volume = self.volume();
         volume.attached = false;
         self.volumes.push(volume);
-        self.engines[engine].alive = false;
+        self.engines[engine].end();
     }
 
     /// A report of a cut comes to the Volume object. It counts only from the engine that is attached.

@@ -1,7 +1,7 @@
 //! What an engine does with the writes that its predecessors left unfinished: once, for each block and cut, before it first serves.
 
 use crate::rules::{Bounds, Rule, Rules};
-use crate::state::{Answer, CUTS, Flight, Phase, REPLICAS, Role, State, Value, Version};
+use crate::state::{Answer, CUTS, Flight, Generation, Phase, REPLICAS, Role, State, Value, Version, place};
 
 /// What to write to all listed replicas, and what each block then holds.
 struct Plan {
@@ -15,12 +15,13 @@ impl State {
         let it = &self.engines[engine];
         let map = self.map(it.epoch);
         let opened = map.listed().all(|replica| it.answers[replica].is_some());
-        if it.serving || !opened {
+        let some = map.in_sync().any(|replica| it.answers[replica].is_some());
+        if it.serving || !(opened || (some && rules.lack(Rule::OpenBeforeServing))) {
             return;
         }
         if it.phase == Phase::Fresh || (it.phase == Phase::Reconciled && rules.lack(Rule::ReconcileOnce)) {
             let plan = self.plan(rules, bounds, engine);
-            self.carry_out(engine, &plan);
+            self.carry_out(rules, engine, &plan);
         }
         let flights = self.engines[engine].flights.iter().flatten().flatten();
         if flights.clone().all(|flight| !flight.reconciling) {
@@ -28,11 +29,17 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, engine: usize, plan: &Plan) {
+    fn carry_out(&mut self, rules: Rules, engine: usize, plan: &Plan) {
         let it = &mut self.engines[engine];
         if it.phase == Phase::Fresh {
             it.phase = Phase::Reconciling;
             it.found[..plan.found.len()].copy_from_slice(&plan.found);
+            if rules.cut_of_answers {
+                let held = |cut: &usize| it.answers.iter().flatten().any(|answer| answer.layers.iter().any(|of| of[*cut].is_some()));
+                let greatest = (0..CUTS).rev().find(held).map_or(0, place);
+                it.cut = it.cut.max(greatest);
+                it.told = it.told.max(it.cut);
+            }
         }
         // What they hold is not looked at again.
         it.answers = it.answers.map(|answer| answer.map(|_| Answer::default()));
@@ -88,10 +95,18 @@ impl State {
             }
             plan.found.push(shown);
         }
-        if rules.lack(Rule::Reconcile) {
+        let is_clean = self.was_detached_before(engine) && rules.lack(Rule::ReconcileAfterDetach);
+        if rules.lack(Rule::Reconcile) || is_clean {
             plan.writes.clear();
         }
         plan
+    }
+
+    /// Whether the volume had been detached cleanly when this engine attached.
+    fn was_detached_before(&self, engine: usize) -> bool {
+        let Generation { attach, incarnation } = self.engines[engine].generation;
+        let before = self.volumes.iter().rev().find(|volume| volume.attach < attach);
+        incarnation == 1 && before.is_some_and(|volume| volume.attach > 0 && !volume.attached)
     }
 
     /// The newest version at a block and cut that an InSync replica holds.

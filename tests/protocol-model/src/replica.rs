@@ -24,14 +24,15 @@ impl State {
         let reported = it.layers.map(|block| {
             block.map(|held| {
                 held.is_some_and(|version| {
-                    let since_listed = known.role == Role::InSync || version.epoch >= known.since;
+                    let since_listed = known.role == Role::InSync || version.epoch >= known.since || rules.lack(Rule::ReportSinceListed);
                     version.stamp > it.mark && since_listed
                 })
             })
         });
         Answer {
             mark: it.mark,
-            layers: it.layers,
+            // Under which epoch it was written, the answer does not say.
+            layers: it.layers.map(|block| block.map(|held| held.map(|version| Version { epoch: 0, ..version }))),
             reported,
         }
     }
@@ -69,7 +70,7 @@ impl State {
         match held {
             Some(held) if held.stamp == stamp => held.epoch = held.epoch.max(epoch),
             // Held from before the listing: counts for nothing.
-            Some(held) if held.stamp > stamp && held.epoch >= known.since => {}
+            Some(held) if held.stamp > stamp && (held.epoch >= known.since || rules.lack(Rule::WriteOverWhatWasBefore)) => {}
             _ => *held = Some(version),
         }
         if value == 0 && rules.lack(Rule::TrimIsAVersion) {
@@ -93,8 +94,8 @@ impl State {
         let (block, cut) = at;
         let is_there = |cut: usize| target.layers[block][cut].is_some() || from.layers[block][cut].is_some();
         target.copied[block][cut] != since
-            && (cut == 0 || is_there(cut))
-            && (cut + 1..CUTS).all(|newer| target.copied[block][newer] == since || !is_there(newer))
+            && (cut == 0 || is_there(cut) || rules.lack(Rule::CopyNewestCutFirst))
+            && (rules.lack(Rule::CopyNewestCutFirst) || (cut + 1..CUTS).all(|newer| target.copied[block][newer] == since || !is_there(newer)))
     }
 
     /// A Syncing replica copies a block's layer of a cut.
@@ -111,15 +112,16 @@ impl State {
         if rules.hold(Rule::CopyFences) {
             it.fence = it.fence.max(from.fence);
         }
-        for newer in cut..CUTS {
-            it.copied[block][newer] = since;
+        let last = if rules.lack(Rule::CopyNewestCutFirst) { cut } else { CUTS - 1 };
+        for done in &mut it.copied[block][cut..=last] {
+            *done = since;
         }
         if rules.lack(Rule::CopyEachCut) && (cut + 1..CUTS).any(|newer| from.layers[block][newer].is_some()) {
             return;
         }
         let (theirs, ours) = (from.layers[block][cut], it.layers[block][cut]);
         let above = |version: Option<Version>| version.is_some_and(|version| version.stamp > it.mark);
-        let asked = above(theirs) || (above(ours) && rules.hold(Rule::CopyWhatTargetHolds));
+        let asked = rules.lack(Rule::CopyAboveTheMark) || above(theirs) || (above(ours) && rules.hold(Rule::CopyWhatTargetHolds));
         let hole_kept = theirs.is_none() && rules.lack(Rule::CopyHoles);
         if asked && !hole_kept && !kept(rules, it, from.fence, (ours, theirs), since) {
             it.layers[block][cut] = theirs.map(|version| Version {
@@ -134,7 +136,11 @@ impl State {
         let since = self.newest_map().0[replica].since;
         let copied = &self.replicas[replica].copied;
         let first = copied[0][0];
-        first > 0 && copied[..blocks].iter().all(|of| of[0] == first) && (first == since || rules.lack(Rule::ReportsByListing))
+        let all = copied[..blocks].iter().all(|of| of[0] == first);
+        // Upwards, the layer of each cut there is must have been asked for, too.
+        let cuts = 0..=usize::from(self.volume().wanted);
+        let each = rules.hold(Rule::CopyNewestCutFirst) || copied[..blocks].iter().all(|of| of[cuts.clone()].iter().all(|&done| done == first));
+        first > 0 && all && each && (first == since || rules.lack(Rule::ReportsByListing))
     }
 
     /// The lowest zero of a block goes though nothing covers it: only without the rule that zeros stay.
@@ -178,9 +184,6 @@ fn kept(rules: Rules, target: &Replica, source_fence: Generation, versions: (Opt
         source_fence
     };
     let unfenced = ours.stamp.generation >= fence || rules.lack(Rule::CopyFences);
-    match rules.without {
-        Some(Rule::KeepNewerWrites) => false,
-        Some(Rule::DropWritesFromBefore) => newer,
-        _ => newer && ours.epoch >= since && unfenced,
-    }
+    let since_listed = ours.epoch >= since || rules.lack(Rule::DropWritesFromBefore);
+    newer && since_listed && (unfenced || rules.lack(Rule::DropWritesFromBefore)) && rules.hold(Rule::KeepNewerWrites)
 }

@@ -11,6 +11,8 @@ pub enum Rule {
     RefuseOldGenerations,
     /// I5: no request is served before all listed replicas have accepted the generation.
     OpenBeforeServing,
+    /// I5: an engine that serves stops after each change of the map until all listed replicas are opened again.
+    ServeOnlyReopened,
     /// I5: after each change of the map all listed replicas are opened again, those whose listing is the same too.
     OpenAgainAfterEachMap,
     /// I3: the last InSync replica is never dropped.
@@ -36,6 +38,8 @@ pub enum Rule {
     // Reconciliation
     /// What was left in flight is reconciled.
     Reconcile,
+    /// An engine that attaches after a clean detach reconciles as any other.
+    ReconcileAfterDetach,
     /// It is done once, before the engine first serves.
     ReconcileOnce,
     /// Only what an InSync replica holds counts.
@@ -53,6 +57,10 @@ pub enum Rule {
     /// What is filled in is what the reconciliation itself makes visible at that cut, not what some replica showed.
     FillWithTheReconciled,
     // Copies
+    /// A copy goes from the newest cut of a block down.
+    CopyNewestCutFirst,
+    /// What lies below the target's mark is not copied.
+    CopyAboveTheMark,
     /// I6: the source adopts the target's map before it serves a copy.
     SourceAdopts,
     /// The source's fences come with the copy.
@@ -65,6 +73,10 @@ pub enum Rule {
     DropWritesFromBefore,
     /// Fenced means fenced at the source.
     FencedAtTheSource,
+    /// A Syncing replica reports only what was written to it since it was listed.
+    ReportSinceListed,
+    /// A write replaces what a replica holds from before its listing, even of a newer stamp.
+    WriteOverWhatWasBefore,
     /// What the source does not hold at a cut is taken from the target.
     CopyHoles,
     /// Layers of all cuts are copied, not what is visible at the head.
@@ -97,6 +109,7 @@ impl Rule {
         Self::RefuseOldEpochs,
         Self::RefuseOldGenerations,
         Self::OpenBeforeServing,
+        Self::ServeOnlyReopened,
         Self::OpenAgainAfterEachMap,
         Self::KeepLastInSync,
         Self::ReportsByListing,
@@ -108,6 +121,7 @@ impl Rule {
         Self::MarksBelowFlights,
         Self::SyncingKeepsItsMark,
         Self::Reconcile,
+        Self::ReconcileAfterDetach,
         Self::ReconcileOnce,
         Self::InSyncCounts,
         Self::ReconcileSyncing,
@@ -116,12 +130,16 @@ impl Rule {
         Self::ReconcileEachCut,
         Self::FillWhatNobodyHolds,
         Self::FillWithTheReconciled,
+        Self::CopyNewestCutFirst,
+        Self::CopyAboveTheMark,
         Self::SourceAdopts,
         Self::CopyFences,
         Self::CopyWhatTargetHolds,
         Self::KeepNewerWrites,
         Self::DropWritesFromBefore,
         Self::FencedAtTheSource,
+        Self::ReportSinceListed,
+        Self::WriteOverWhatWasBefore,
         Self::CopyHoles,
         Self::CopyEachCut,
         Self::CutByAttachment,
@@ -139,26 +157,36 @@ impl Rule {
 /// The rules as they are followed in one search.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Rules {
-    /// The one that is not.
-    pub without: Option<Rule>,
+    without: [Option<Rule>; 2],
+    /// In place of [`Rule::CutByAttachment`]: a new engine begins with the greatest cut that any replica's answer shows, if that
+    /// is greater than the one it was told.
+    pub cut_of_answers: bool,
 }
 
 impl Rules {
     /// All but one.
     pub fn without(rule: Rule) -> Self {
         Self {
-            without: Some(rule),
+            without: [Some(rule), None],
+            cut_of_answers: false,
         }
+    }
+
+    /// And all but another.
+    #[must_use]
+    pub fn and_without(mut self, rule: Rule) -> Self {
+        self.without[1] = Some(rule);
+        self
     }
 
     /// Whether a rule is followed.
     pub fn hold(self, rule: Rule) -> bool {
-        self.without != Some(rule)
+        !self.lack(rule)
     }
 
-    /// Whether a rule is the one left out.
+    /// Whether a rule is left out.
     pub fn lack(self, rule: Rule) -> bool {
-        self.without == Some(rule)
+        self.without.contains(&Some(rule))
     }
 }
 
@@ -175,4 +203,7 @@ pub struct Bounds {
     pub engines: usize,
     /// Writes and trims of users.
     pub writes: u8,
+    /// Leaves out what an exhaustive search can't afford: an acknowledgement is never late (it comes with its write, or not at all), nothing is
+    /// trimmed, maps are learned by way of requests or the newest at once, and writes are delivered again only where they change what is held.
+    pub plain: bool,
 }

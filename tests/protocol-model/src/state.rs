@@ -157,9 +157,7 @@ pub(crate) struct Engine {
     pub alive: bool,
     /// The newest map it knows, which it keeps across a restart.
     pub epoch: Epoch,
-    /// Which version of the Volume object it saw last.
-    pub seen: u8,
-    /// The cut that the Volume object wants, as far as it obeys it.
+    /// The greatest cut wanted by a version of the Volume object that it saw and obeys.
     pub told: u8,
     /// The cut with which it tags writes, kept across a restart.
     pub cut: u8,
@@ -178,6 +176,14 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Ends its process: nothing is left of it but what it did.
+    pub fn end(&mut self) {
+        self.alive = false;
+        self.answers = [None; REPLICAS];
+        self.serving = false;
+        self.flights = Default::default();
+    }
+
     /// Whether it has anything in flight.
     pub fn is_idle(&self) -> bool {
         self.flights.iter().flatten().all(Option::is_none)

@@ -104,8 +104,8 @@ impl State {
         }
         for below in usize::from(self.volume().reached)..usize::from(cut) {
             for moment in &moments {
-                if !self.truth.moments[below].contains(moment) {
-                    self.truth.moments[below].push(*moment);
+                if let Err(at) = self.truth.moments[below].binary_search(moment) {
+                    self.truth.moments[below].insert(at, *moment);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::action::Action;
 use crate::rules::{Bounds, Rules};
-use crate::state::State;
+use crate::state::{REPLICAS, State};
 use std::fmt;
 
 /// Steps of one walk.
@@ -44,6 +44,7 @@ pub fn walk(rules: Rules, bounds: Bounds, seeds: impl Iterator<Item = u64>) -> O
     let mut taken = Vec::new();
     for seed in seeds {
         let mut random = Random::new(seed);
+        let pace = Pace::new(&mut random);
         let mut state = State::first();
         taken.clear();
         for _ in 0..STEPS {
@@ -52,10 +53,7 @@ pub fn walk(rules: Rules, bounds: Bounds, seeds: impl Iterator<Item = u64>) -> O
             if actions.is_empty() {
                 break;
             }
-            let mut action = actions[random.below(actions.len())];
-            if action.is_disturbance() && random.below(4) > 0 {
-                action = actions[random.below(actions.len())];
-            }
+            let action = pace.choose(&actions, &mut random);
             state.apply(rules, bounds, action);
             taken.push(action);
             outcome.steps += 1;
@@ -113,6 +111,37 @@ fn replay(rules: Rules, bounds: Bounds, actions: &[Action], note: &mut dyn FnMut
         }
     }
     (None, None)
+}
+
+/// How eager each kind of step, each replica and each engine is in one walk. A walk in which all are equally eager seldom gets
+/// into the corners where one replica is slow, or where an engine does nothing but open.
+struct Pace {
+    kinds: [u32; Action::KINDS],
+    places: [u32; REPLICAS],
+}
+
+impl Pace {
+    fn new(random: &mut Random) -> Self {
+        let mut halvings = |_| [0, 0, 0, 1, 2, 4][random.below(6)];
+        Self {
+            kinds: std::array::from_fn(&mut halvings),
+            places: std::array::from_fn(&mut halvings),
+        }
+    }
+
+    /// Draws a step, and another one as long as the step drawn is not taken up.
+    fn choose(&self, actions: &[Action], random: &mut Random) -> Action {
+        let mut action = actions[random.below(actions.len())];
+        for _ in 0..8 {
+            let place = action.replica().map_or(0, |replica| self.places[replica]);
+            let halvings = self.kinds[action.kind()] + place + if action.is_disturbance() { 2 } else { 0 };
+            if random.below(1 << halvings) == 0 {
+                break;
+            }
+            action = actions[random.below(actions.len())];
+        }
+        action
+    }
 }
 
 /// A small generator, so that a seed means the same walk on every machine and for ever.
