@@ -1,8 +1,7 @@
-//! Everything that may happen next, when it may, and what it is called. What each then does stands with the one who does it.
+//! Everything that may happen next, when it may, and how it is numbered. What each then does stands with the one who does it.
 
 use crate::rules::{Bounds, Rule, Rules};
-use crate::state::{Engine, Message, REPLICAS, Role, State, place, visible, CUTS};
-use crate::truth::{name_of, replica_name};
+use crate::state::{CUTS, Message, REPLICAS, Role, State, place, visible};
 
 /// One step of the world. Numbers are places in [`State`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,7 +51,13 @@ impl Action {
     pub fn is_disturbance(self) -> bool {
         matches!(
             self,
-            Self::List(_) | Self::Drop(_) | Self::RaiseCut | Self::Attach | Self::Restart(_) | Self::Detach(_) | Self::LosesZero(..)
+            Self::List(_)
+                | Self::Drop(_)
+                | Self::RaiseCut
+                | Self::Attach
+                | Self::Restart(_)
+                | Self::Detach(_)
+                | Self::LosesZero(..)
         )
     }
 
@@ -86,6 +91,23 @@ impl Action {
         }
     }
 
+    /// The engine that does it.
+    pub(crate) fn engine(self) -> Option<usize> {
+        match self {
+            Self::Restart(engine)
+            | Self::Detach(engine)
+            | Self::EngineLearns(engine, _)
+            | Self::SeesVolume(engine, _)
+            | Self::Opens(engine, _)
+            | Self::IsRefused(engine, _)
+            | Self::Writes(engine, _)
+            | Self::Trims(engine, _)
+            | Self::BeginsCut(engine)
+            | Self::Reads(engine, ..) => Some(engine),
+            _ => None,
+        }
+    }
+
     /// The replica that takes part in it.
     pub(crate) fn replica(self) -> Option<usize> {
         match self {
@@ -100,56 +122,6 @@ impl Action {
             Self::Arrives(Message::Ack { from, .. }) => Some(from.into()),
             _ => None,
         }
-    }
-
-    /// The step in words, said of the state it begins in.
-    pub fn words(self, state: &State) -> String {
-        let next = state.newest_epoch() + 1;
-        let engine = |engine: usize| state.name(engine);
-        match self {
-            Self::List(replica) => format!("epoch {next}: the operator lists replica {} as Syncing", replica_name(replica)),
-            Self::Drop(replica) => format!("epoch {next}: the operator drops replica {}", replica_name(replica)),
-            Self::Promote(replica) => format!("epoch {next}: the operator makes replica {} InSync", replica_name(replica)),
-            Self::RaiseCut => format!("the controller raises the cut to {}", state.volume().wanted + 1),
-            Self::Attach => format!("the controller attaches engine {}.1 with cut {} and epoch {}", state.volume().attach + 1, state.volume().wanted, next - 1),
-            Self::Restart(at) => {
-                let Engine { generation, epoch, cut, .. } = state.engines[at];
-                format!("{} restarts as incarnation {} with the kept epoch {epoch} and cut {cut}", engine(at), generation.incarnation + 1)
-            }
-            Self::Detach(at) => format!("{} detaches cleanly", engine(at)),
-            Self::ReplicaLearns(replica, epoch) => format!("replica {} adopts epoch {epoch}", replica_name(replica)),
-            Self::EngineLearns(at, epoch) => format!("{} learns epoch {epoch}", engine(at)),
-            Self::SeesVolume(at, seen) => {
-                let volume = state.volumes[usize::from(seen)];
-                format!("{} sees the Volume of attach {} with cut {}", engine(at), volume.attach, volume.wanted)
-            }
-            Self::Opens(at, replica) => format!("{} opens replica {} under epoch {}", engine(at), replica_name(replica), state.engines[at].epoch),
-            Self::IsRefused(at, replica) => format!("{} is refused by replica {} and learns epoch {}", engine(at), replica_name(replica), state.replicas[replica].epoch),
-            Self::Writes(at, block) => format!("{} begins to write {} to block {block} at cut {}", engine(at), state.writes + 1, state.engines[at].cut),
-            Self::Trims(at, block) => format!("{} begins to trim block {block} at cut {}", engine(at), state.engines[at].cut),
-            Self::BeginsCut(at) => format!("{} begins cut {}", engine(at), state.engines[at].told),
-            Self::Reads(at, replica, block) => {
-                let value = visible(&state.replicas[replica].layers[block], CUTS - 1);
-                format!("{} reads {value} in block {block} from replica {}", engine(at), replica_name(replica))
-            }
-            Self::Copies(replica, source, (block, cut)) => format!("replica {} copies block {block} at cut {cut} from replica {}", replica_name(replica), replica_name(source)),
-            Self::Arrives(message) => message_words(&message),
-            Self::LosesZero(replica, (block, cut)) => format!("replica {} loses the zero of block {block} at cut {cut}", replica_name(replica)),
-        }
-    }
-}
-
-fn message_words(message: &Message) -> String {
-    match *message {
-        Message::Write { epoch, block, cut, stamp, value, to, .. } => {
-            let (to, from) = (replica_name(to.into()), name_of(stamp.generation));
-            format!("replica {to} gets write {} of {from} under epoch {epoch}: {value} to block {block} at cut {cut}", stamp.sequence)
-        }
-        Message::Ack { epoch, stamp, from, .. } => {
-            let (from, to) = (replica_name(from.into()), name_of(stamp.generation));
-            format!("{to} gets replica {from}'s acknowledgement of write {} under epoch {epoch}", stamp.sequence)
-        }
-        Message::Reached { attach, cut } => format!("the report comes that attach {attach} has reached cut {cut}"),
     }
 }
 
@@ -168,7 +140,10 @@ impl State {
                 self.engine_actions(rules, bounds, engine, out);
             }
         }
-        let arriving = self.net.iter().filter(|message| self.would_change(rules, bounds, message));
+        let arriving = self
+            .net
+            .iter()
+            .filter(|message| self.would_change(rules, message));
         out.extend(arriving.map(|&message| Action::Arrives(message)));
     }
 
@@ -222,14 +197,21 @@ impl State {
 
     fn engine_actions(&self, rules: Rules, bounds: Bounds, engine: usize, out: &mut Vec<Action>) {
         let it = &self.engines[engine];
-        out.extend(newer(it.epoch, self.newest_epoch(), bounds).map(|epoch| Action::EngineLearns(engine, epoch)));
+        out.extend(
+            newer(it.epoch, self.newest_epoch(), bounds)
+                .map(|epoch| Action::EngineLearns(engine, epoch)),
+        );
         let last = place(self.volumes.len() - 1);
         let obeyed = |&seen: &u8| {
             let volume = self.volumes[usize::from(seen)];
             let own = volume.attach == it.generation.attach || rules.lack(Rule::CutByAttachment);
             own && volume.wanted > it.told
         };
-        out.extend((0..=last).filter(obeyed).map(|seen| Action::SeesVolume(engine, seen)));
+        out.extend(
+            (0..=last)
+                .filter(obeyed)
+                .map(|seen| Action::SeesVolume(engine, seen)),
+        );
         for replica in self.map(it.epoch).listed() {
             self.request_actions(rules, bounds, (engine, replica), out);
         }
@@ -249,7 +231,13 @@ impl State {
         }
     }
 
-    fn request_actions(&self, rules: Rules, bounds: Bounds, who: (usize, usize), out: &mut Vec<Action>) {
+    fn request_actions(
+        &self,
+        rules: Rules,
+        bounds: Bounds,
+        who: (usize, usize),
+        out: &mut Vec<Action>,
+    ) {
         let (engine, replica) = who;
         let it = &self.engines[engine];
         let taken = self.accepts(rules, replica, it.generation, it.epoch);
@@ -274,7 +262,7 @@ impl State {
     }
 
     /// Whether a message can do anything if it arrives now.
-    fn would_change(&self, rules: Rules, bounds: Bounds, message: &Message) -> bool {
+    fn would_change(&self, rules: Rules, message: &Message) -> bool {
         match *message {
             Message::Write { to, .. } => self.written(rules, message).is_some_and(|after| {
                 let ack = Self::acknowledgement(message).expect("a write has one");
@@ -288,15 +276,31 @@ impl State {
     /// Whether a message can ever do anything again.
     fn is_live(&self, rules: Rules, message: &Message) -> bool {
         match *message {
-            Message::Write { epoch, stamp, to, .. } => self.accepts(rules, to.into(), stamp.generation, epoch),
-            Message::Ack { epoch, block, cut, stamp, from } => {
-                let to = self.engines.iter().find(|engine| engine.generation == stamp.generation);
-                let flight = to.filter(|engine| engine.alive).and_then(|engine| engine.flights[usize::from(block)][usize::from(cut)]);
-                flight.is_some_and(|flight| flight.stamp == stamp && flight.acks[usize::from(from)] < Some(epoch))
+            Message::Write {
+                epoch, stamp, to, ..
+            } => self.accepts(rules, to.into(), stamp.generation, epoch),
+            Message::Ack {
+                epoch,
+                block,
+                cut,
+                stamp,
+                from,
+            } => {
+                let to = self
+                    .engines
+                    .iter()
+                    .find(|engine| engine.generation == stamp.generation);
+                let flight = to
+                    .filter(|engine| engine.alive)
+                    .and_then(|engine| engine.flights[usize::from(block)][usize::from(cut)]);
+                flight.is_some_and(|flight| {
+                    flight.stamp == stamp && flight.acks[usize::from(from)] < Some(epoch)
+                })
             }
             Message::Reached { attach, cut } => {
                 let volume = self.volume();
-                cut > volume.reached && (volume.attach == attach || rules.lack(Rule::ReportsByAttachment))
+                cut > volume.reached
+                    && (volume.attach == attach || rules.lack(Rule::ReportsByAttachment))
             }
         }
     }
@@ -306,7 +310,9 @@ impl State {
         match action {
             Action::List(replica) => self.maps.extend(self.map_with(replica)),
             Action::Drop(replica) => self.maps.extend(self.map_without(rules, replica)),
-            Action::Promote(replica) => self.maps.extend(self.map_promoting(rules, bounds, replica)),
+            Action::Promote(replica) => {
+                self.maps.extend(self.map_promoting(rules, bounds, replica));
+            }
             Action::RaiseCut => self.raise_cut(),
             Action::Attach => self.attach(rules),
             Action::Restart(engine) => self.restart(rules, engine),
@@ -315,7 +321,9 @@ impl State {
             Action::EngineLearns(engine, epoch) => self.learn(rules, bounds, engine, epoch),
             Action::SeesVolume(engine, seen) => self.see_volume(rules, engine, seen),
             Action::Opens(engine, replica) => self.open(rules, bounds, engine, replica),
-            Action::IsRefused(engine, replica) => self.learn(rules, bounds, engine, self.replicas[replica].epoch),
+            Action::IsRefused(engine, replica) => {
+                self.learn(rules, bounds, engine, self.replicas[replica].epoch);
+            }
             Action::Writes(engine, block) => {
                 self.writes += 1;
                 self.begin_write(rules, bounds, engine, (block, self.writes));
@@ -327,12 +335,18 @@ impl State {
             Action::BeginsCut(engine) => self.begin_cut(rules, bounds, engine),
             Action::Reads(engine, replica, block) => {
                 let it = self.replicas[replica];
-                self.truth_of_read(block, visible(&it.layers[block], CUTS - 1), &self.name(engine));
+                self.truth_of_read(
+                    block,
+                    visible(&it.layers[block], CUTS - 1),
+                    &self.name(engine),
+                );
                 self.replicas[replica].epoch = it.epoch.max(self.engines[engine].epoch);
             }
             Action::Copies(replica, source, at) => self.copy(rules, replica, source, at),
             Action::Arrives(message) => self.arrive(rules, bounds, &message),
-            Action::LosesZero(replica, (block, cut)) => self.replicas[replica].layers[block][cut] = None,
+            Action::LosesZero(replica, (block, cut)) => {
+                self.replicas[replica].layers[block][cut] = None;
+            }
         }
         self.check_promises(bounds);
         let mut net = std::mem::take(&mut self.net);
@@ -353,10 +367,21 @@ impl State {
                     }
                 }
             }
-            Message::Ack { epoch, block, cut, stamp, from } => {
-                let to = self.engines.iter().position(|engine| engine.generation == stamp.generation);
+            Message::Ack {
+                epoch,
+                block,
+                cut,
+                stamp,
+                from,
+            } => {
+                let to = self
+                    .engines
+                    .iter()
+                    .position(|engine| engine.generation == stamp.generation);
                 let engine = to.expect("an engine is never forgotten");
-                if let Some(flight) = &mut self.engines[engine].flights[usize::from(block)][usize::from(cut)] {
+                if let Some(flight) =
+                    &mut self.engines[engine].flights[usize::from(block)][usize::from(cut)]
+                {
                     let acked = &mut flight.acks[usize::from(from)];
                     *acked = (*acked).max(Some(epoch));
                 }
@@ -370,5 +395,6 @@ impl State {
 /// The next newer epoch, and the newest.
 fn newer(known: u8, newest: u8, bounds: Bounds) -> impl Iterator<Item = u8> {
     let next = (known < newest && (!bounds.plain || known + 1 == newest)).then_some(known + 1);
-    next.into_iter().chain((known + 1 < newest).then_some(newest))
+    next.into_iter()
+        .chain((known + 1 < newest).then_some(newest))
 }

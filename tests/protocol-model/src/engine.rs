@@ -1,7 +1,10 @@
 //! What an engine does: opens, learns maps, writes, completes, begins cuts. How it reconciles stands in `reconcile.rs`.
 
 use crate::rules::{Bounds, Rule, Rules};
-use crate::state::{Answer, CUTS, Engine, Epoch, Flight, Generation, Message, Phase, REPLICAS, Role, Stamp, State, place};
+use crate::state::{
+    Answer, CUTS, Engine, Epoch, Flight, Generation, Message, Phase, REPLICAS, Role, Stamp, State,
+    place,
+};
 
 impl Engine {
     fn new(generation: Generation, epoch: Epoch, cut: u8) -> Self {
@@ -58,7 +61,11 @@ impl State {
             attach: volume.attach,
             incarnation: 1,
         };
-        let cut = if rules.hold(Rule::AttachIsToldTheCut) { volume.wanted } else { 0 };
+        let cut = if rules.hold(Rule::AttachIsToldTheCut) {
+            volume.wanted
+        } else {
+            0
+        };
         self.engines
             .push(Engine::new(generation, self.newest_epoch(), cut));
         if rules.lack(Rule::CutAfterReconciling) {
@@ -74,7 +81,11 @@ impl State {
             incarnation: old.generation.incarnation + 1,
             ..old.generation
         };
-        let kept = if rules.hold(Rule::RestartKeepsTheCut) { old.cut } else { 0 };
+        let kept = if rules.hold(Rule::RestartKeepsTheCut) {
+            old.cut
+        } else {
+            0
+        };
         let new = Engine::new(generation, old.epoch, kept);
         self.engines.push(new);
     }
@@ -99,7 +110,12 @@ impl State {
 
     /// A listed replica has accepted an engine's generation.
     pub(crate) fn open(&mut self, rules: Rules, bounds: Bounds, engine: usize, replica: usize) {
-        let Engine { generation, epoch, phase, .. } = self.engines[engine];
+        let Engine {
+            generation,
+            epoch,
+            phase,
+            ..
+        } = self.engines[engine];
         let answer = self.answer(rules, replica, generation, epoch);
         // Once the reconciliation is decided on, what a replica holds counts for nothing.
         let needed = phase == Phase::Fresh || rules.lack(Rule::ReconcileOnce);
@@ -109,7 +125,13 @@ impl State {
     }
 
     /// A user writes, or trims with the value zero.
-    pub(crate) fn begin_write(&mut self, rules: Rules, bounds: Bounds, engine: usize, write: (usize, u8)) {
+    pub(crate) fn begin_write(
+        &mut self,
+        rules: Rules,
+        bounds: Bounds,
+        engine: usize,
+        write: (usize, u8),
+    ) {
         let (block, value) = write;
         let it = &mut self.engines[engine];
         let flight = Flight {
@@ -154,11 +176,14 @@ impl State {
             };
             flight.acks[replica] >= Some(from)
         };
-        let waived = |replica: usize| map.0[replica].role == Role::Syncing && rules.lack(Rule::AcksOfSyncing);
+        let waived = |replica: usize| {
+            map.0[replica].role == Role::Syncing && rules.lack(Rule::AcksOfSyncing)
+        };
         if rules.lack(Rule::AcksOfAll) {
             return map.listed().any(counts);
         }
-        map.listed().all(|replica| counts(replica) || waived(replica))
+        map.listed()
+            .all(|replica| counts(replica) || waived(replica))
     }
 
     /// Sends each write in flight to every listed replica that has accepted the generation under this epoch.
@@ -166,7 +191,8 @@ impl State {
         let it = self.engines[engine];
         let mark = it.mark(rules);
         for replica in self.map(it.epoch).listed() {
-            let sends = it.answers[replica].is_some() || (it.serving && rules.lack(Rule::ServeOnlyReopened));
+            let sends = it.answers[replica].is_some()
+                || (it.serving && rules.lack(Rule::ServeOnlyReopened));
             if !sends {
                 continue;
             }
@@ -206,7 +232,10 @@ impl State {
         let it = &self.engines[engine];
         it.told > it.cut
             && (it.phase == Phase::Reconciled || rules.lack(Rule::CutAfterReconciling))
-            && (it.is_idle() || rules.lack(Rule::CutWithNothingInFlight) || rules.lack(Rule::RetryKeepsItsCut) || rules.lack(Rule::CutAfterReconciling))
+            && (it.is_idle()
+                || rules.lack(Rule::CutWithNothingInFlight)
+                || rules.lack(Rule::RetryKeepsItsCut)
+                || rules.lack(Rule::CutAfterReconciling))
     }
 
     /// An engine tags its writes with the cut it was told from now on, makes that durable, and reports it.

@@ -13,9 +13,11 @@ mod operator;
 mod reconcile;
 mod replica;
 mod rules;
-mod state;
-mod truth;
+mod shorten;
+pub mod state;
+pub mod truth;
 mod walk;
+mod words;
 
 pub use action::Action;
 pub use rules::{Bounds, Rule, Rules};

@@ -20,7 +20,9 @@ impl State {
     /// The map with one replica fewer. I3: never the last InSync one.
     pub(crate) fn map_without(&self, rules: Rules, replica: usize) -> Option<Map> {
         let mut map = self.newest_map();
-        let others = |wanted: fn(Role) -> bool| (0..REPLICAS).any(|other| other != replica && wanted(map.0[other].role));
+        let others = |wanted: fn(Role) -> bool| {
+            (0..REPLICAS).any(|other| other != replica && wanted(map.0[other].role))
+        };
         let one_stays = others(|role| role == Role::InSync);
         let bent = rules.lack(Rule::KeepLastInSync) && others(|role| role == Role::Syncing);
         if !map.0[replica].listed() || !(one_stays || bent) {
@@ -38,7 +40,12 @@ impl State {
     }
 
     /// The map with a Syncing replica made InSync, once it has reported for its listing.
-    pub(crate) fn map_promoting(&self, rules: Rules, bounds: Bounds, replica: usize) -> Option<Map> {
+    pub(crate) fn map_promoting(
+        &self,
+        rules: Rules,
+        bounds: Bounds,
+        replica: usize,
+    ) -> Option<Map> {
         let mut map = self.newest_map();
         if map.0[replica].role != Role::Syncing || !self.is_copied(rules, replica, bounds.blocks) {
             return None;
@@ -61,7 +68,10 @@ impl State {
     /// Whether an engine may detach cleanly: it is the one attached, and nothing is left to do.
     pub(crate) fn may_detach(&self, engine: usize) -> bool {
         let (it, volume) = (&self.engines[engine], self.volume());
-        volume.attached && volume.attach == it.generation.attach && it.phase == Phase::Reconciled && it.is_idle()
+        volume.attached
+            && volume.attach == it.generation.attach
+            && it.phase == Phase::Reconciled
+            && it.is_idle()
     }
 
     /// An engine detaches cleanly; its process ends.

@@ -1,7 +1,9 @@
 //! What an engine does with the writes that its predecessors left unfinished: once, for each block and cut, before it first serves.
 
 use crate::rules::{Bounds, Rule, Rules};
-use crate::state::{Answer, CUTS, Flight, Generation, Phase, REPLICAS, Role, State, Value, Version, place};
+use crate::state::{
+    Answer, CUTS, Flight, Generation, Phase, REPLICAS, Role, State, Value, Version, place,
+};
 
 /// What to write to all listed replicas, and what each block then holds.
 struct Plan {
@@ -19,7 +21,9 @@ impl State {
         if it.serving || !(opened || (some && rules.lack(Rule::OpenBeforeServing))) {
             return;
         }
-        if it.phase == Phase::Fresh || (it.phase == Phase::Reconciled && rules.lack(Rule::ReconcileOnce)) {
+        if it.phase == Phase::Fresh
+            || (it.phase == Phase::Reconciled && rules.lack(Rule::ReconcileOnce))
+        {
             let plan = self.plan(rules, bounds, engine);
             self.carry_out(rules, engine, &plan);
         }
@@ -35,7 +39,12 @@ impl State {
             it.phase = Phase::Reconciling;
             it.found[..plan.found.len()].copy_from_slice(&plan.found);
             if rules.cut_of_answers {
-                let held = |cut: &usize| it.answers.iter().flatten().any(|answer| answer.layers.iter().any(|of| of[*cut].is_some()));
+                let held = |cut: &usize| {
+                    it.answers
+                        .iter()
+                        .flatten()
+                        .any(|answer| answer.layers.iter().any(|of| of[*cut].is_some()))
+                };
                 let greatest = (0..CUTS).rev().find(held).map_or(0, place);
                 it.cut = it.cut.max(greatest);
                 it.told = it.told.max(it.cut);
@@ -77,18 +86,25 @@ impl State {
         };
         for block in 0..bounds.blocks {
             let mut shown = 0;
-            let newest = (0..CUTS).rev().find(|&cut| self.counting(rules, engine, (block, cut)).is_some());
+            let newest = (0..CUTS)
+                .rev()
+                .find(|&cut| self.counting(rules, engine, (block, cut)).is_some());
             for cut in 0..CUTS {
                 let counts = self.counting(rules, engine, (block, cut));
                 let to_do = self.is_unsettled(rules, engine, (block, cut), counts);
-                let skipped = rules.lack(Rule::ReconcileEachCut) && newest.is_some_and(|newest| cut < newest);
+                let skipped =
+                    rules.lack(Rule::ReconcileEachCut) && newest.is_some_and(|newest| cut < newest);
                 let unfilled = counts.is_none() && rules.lack(Rule::FillWhatNobodyHolds);
                 let mut value = counts.map_or(shown, |version| version.value);
-                if counts.is_none() && rules.lack(Rule::FillWithTheReconciled) {
+                if to_do && counts.is_none() && rules.lack(Rule::FillWithTheReconciled) {
                     value = self.shown_by_some(engine, (block, cut));
                 }
                 if to_do && !skipped && !unfilled {
-                    let at = if rules.lack(Rule::ReconcileAtItsCut) { usize::from(it.cut) } else { cut };
+                    let at = if rules.lack(Rule::ReconcileAtItsCut) {
+                        usize::from(it.cut)
+                    } else {
+                        cut
+                    };
                     plan.writes.push((block, at, value));
                 }
                 shown = value;
@@ -104,8 +120,15 @@ impl State {
 
     /// Whether the volume had been detached cleanly when this engine attached.
     fn was_detached_before(&self, engine: usize) -> bool {
-        let Generation { attach, incarnation } = self.engines[engine].generation;
-        let before = self.volumes.iter().rev().find(|volume| volume.attach < attach);
+        let Generation {
+            attach,
+            incarnation,
+        } = self.engines[engine].generation;
+        let before = self
+            .volumes
+            .iter()
+            .rev()
+            .find(|volume| volume.attach < attach);
         incarnation == 1 && before.is_some_and(|volume| volume.attach > 0 && !volume.attached)
     }
 
@@ -124,16 +147,26 @@ impl State {
     }
 
     /// Whether some listed replica reports a version at a block and cut, and not all hold exactly the one that counts.
-    fn is_unsettled(&self, rules: Rules, engine: usize, at: (usize, usize), counts: Option<Version>) -> bool {
+    fn is_unsettled(
+        &self,
+        rules: Rules,
+        engine: usize,
+        at: (usize, usize),
+        counts: Option<Version>,
+    ) -> bool {
         let it = &self.engines[engine];
         let map = self.map(it.epoch);
         let (block, cut) = at;
         let marks = map.in_sync().filter_map(|replica| it.answers[replica]);
         let mark = marks.map(|answer| answer.mark).max().unwrap_or_default();
-        let answers = map.listed().filter_map(|replica| Some((map.0[replica].role, it.answers[replica]?)));
+        let answers = map
+            .listed()
+            .filter_map(|replica| Some((map.0[replica].role, it.answers[replica]?)));
         let answers: Vec<(Role, Answer)> = answers.collect();
         let stamp = |answer: &Answer| answer.layers[block][cut].map(|version| version.stamp);
-        let above = |(_, answer): &(Role, Answer)| answer.reported[block][cut] && stamp(answer) > Some(mark);
+        let above = |(_, answer): &(Role, Answer)| {
+            answer.reported[block][cut] && stamp(answer) > Some(mark)
+        };
         let agrees = |(role, answer): &(Role, Answer)| {
             let reported = answer.reported[block][cut];
             // What a Syncing replica holds from before its listing, its copy may yet take away.
@@ -149,6 +182,8 @@ impl State {
         let it = &self.engines[engine];
         let first = self.map(it.epoch).in_sync().next();
         let answer = first.and_then(|replica| it.answers[replica]);
-        answer.map_or(0, |answer| crate::state::visible(&answer.layers[at.0], at.1))
+        answer.map_or(0, |answer| {
+            crate::state::visible(&answer.layers[at.0], at.1)
+        })
     }
 }

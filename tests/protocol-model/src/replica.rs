@@ -1,18 +1,32 @@
 //! What a replica does: opens, takes writes, adopts maps, copies from a source. Each step is durable before it is answered.
 
 use crate::rules::{Rule, Rules};
-use crate::state::{Answer, CUTS, Epoch, Generation, Layers, Message, Replica, Role, State, Version};
+use crate::state::{
+    Answer, CUTS, Epoch, Generation, Layers, Message, Replica, Role, State, Version,
+};
 
 impl State {
     /// I4: whether a replica takes a request of this generation and epoch.
-    pub(crate) fn accepts(&self, rules: Rules, replica: usize, generation: Generation, epoch: Epoch) -> bool {
+    pub(crate) fn accepts(
+        &self,
+        rules: Rules,
+        replica: usize,
+        generation: Generation,
+        epoch: Epoch,
+    ) -> bool {
         let it = &self.replicas[replica];
         (epoch >= it.epoch || rules.lack(Rule::RefuseOldEpochs))
             && (generation >= it.fence || rules.lack(Rule::RefuseOldGenerations))
     }
 
     /// A replica takes an engine's generation and says what it holds.
-    pub(crate) fn answer(&mut self, rules: Rules, replica: usize, generation: Generation, epoch: Epoch) -> Answer {
+    pub(crate) fn answer(
+        &mut self,
+        rules: Rules,
+        replica: usize,
+        generation: Generation,
+        epoch: Epoch,
+    ) -> Answer {
         let it = &mut self.replicas[replica];
         it.epoch = it.epoch.max(epoch);
         it.fence = it.fence.max(generation);
@@ -24,7 +38,9 @@ impl State {
         let reported = it.layers.map(|block| {
             block.map(|held| {
                 held.is_some_and(|version| {
-                    let since_listed = known.role == Role::InSync || version.epoch >= known.since || rules.lack(Rule::ReportSinceListed);
+                    let since_listed = known.role == Role::InSync
+                        || version.epoch >= known.since
+                        || rules.lack(Rule::ReportSinceListed);
                     version.stamp > it.mark && since_listed
                 })
             })
@@ -32,7 +48,14 @@ impl State {
         Answer {
             mark: it.mark,
             // Under which epoch it was written, the answer does not say.
-            layers: it.layers.map(|block| block.map(|held| held.map(|version| Version { epoch: 0, ..version }))),
+            layers: it.layers.map(|block| {
+                block.map(|held| {
+                    held.map(|version| Version {
+                        epoch: 0,
+                        ..version
+                    })
+                })
+            }),
             reported,
         }
     }
@@ -70,7 +93,9 @@ impl State {
         match held {
             Some(held) if held.stamp == stamp => held.epoch = held.epoch.max(epoch),
             // Held from before the listing: counts for nothing.
-            Some(held) if held.stamp > stamp && (held.epoch >= known.since || rules.lack(Rule::WriteOverWhatWasBefore)) => {}
+            Some(held)
+                if held.stamp > stamp
+                    && (held.epoch >= known.since || rules.lack(Rule::WriteOverWhatWasBefore)) => {}
             _ => *held = Some(version),
         }
         if value == 0 && rules.lack(Rule::TrimIsAVersion) {
@@ -80,7 +105,13 @@ impl State {
     }
 
     /// Whether a Syncing replica may copy a block's layer of a cut from a source now: newest cut first.
-    pub(crate) fn may_copy(&self, rules: Rules, replica: usize, source: usize, at: (usize, usize)) -> bool {
+    pub(crate) fn may_copy(
+        &self,
+        rules: Rules,
+        replica: usize,
+        source: usize,
+        at: (usize, usize),
+    ) -> bool {
         let map = self.map(self.replicas[replica].epoch);
         let (target, from) = (&self.replicas[replica], &self.replicas[source]);
         let since = map.0[replica].since;
@@ -92,10 +123,13 @@ impl State {
             return false;
         }
         let (block, cut) = at;
-        let is_there = |cut: usize| target.layers[block][cut].is_some() || from.layers[block][cut].is_some();
+        let is_there =
+            |cut: usize| target.layers[block][cut].is_some() || from.layers[block][cut].is_some();
         target.copied[block][cut] != since
             && (cut == 0 || is_there(cut) || rules.lack(Rule::CopyNewestCutFirst))
-            && (rules.lack(Rule::CopyNewestCutFirst) || (cut + 1..CUTS).all(|newer| target.copied[block][newer] == since || !is_there(newer)))
+            && (rules.lack(Rule::CopyNewestCutFirst)
+                || (cut + 1..CUTS)
+                    .all(|newer| target.copied[block][newer] == since || !is_there(newer)))
     }
 
     /// A Syncing replica copies a block's layer of a cut.
@@ -112,16 +146,25 @@ impl State {
         if rules.hold(Rule::CopyFences) {
             it.fence = it.fence.max(from.fence);
         }
-        let last = if rules.lack(Rule::CopyNewestCutFirst) { cut } else { CUTS - 1 };
+        let last = if rules.lack(Rule::CopyNewestCutFirst) {
+            cut
+        } else {
+            CUTS - 1
+        };
         for done in &mut it.copied[block][cut..=last] {
             *done = since;
         }
-        if rules.lack(Rule::CopyEachCut) && (cut + 1..CUTS).any(|newer| from.layers[block][newer].is_some()) {
+        if rules.lack(Rule::CopyEachCut)
+            && (cut + 1..CUTS).any(|newer| from.layers[block][newer].is_some())
+        {
             return;
         }
         let (theirs, ours) = (from.layers[block][cut], it.layers[block][cut]);
-        let above = |version: Option<Version>| version.is_some_and(|version| version.stamp > it.mark);
-        let asked = rules.lack(Rule::CopyAboveTheMark) || above(theirs) || (above(ours) && rules.hold(Rule::CopyWhatTargetHolds));
+        let above =
+            |version: Option<Version>| version.is_some_and(|version| version.stamp > it.mark);
+        let asked = rules.lack(Rule::CopyAboveTheMark)
+            || above(theirs)
+            || (above(ours) && rules.hold(Rule::CopyWhatTargetHolds));
         let hole_kept = theirs.is_none() && rules.lack(Rule::CopyHoles);
         if asked && !hole_kept && !kept(rules, it, from.fence, (ours, theirs), since) {
             it.layers[block][cut] = theirs.map(|version| Version {
@@ -139,14 +182,19 @@ impl State {
         let all = copied[..blocks].iter().all(|of| of[0] == first);
         // Upwards, the layer of each cut there is must have been asked for, too.
         let cuts = 0..=usize::from(self.volume().wanted);
-        let each = rules.hold(Rule::CopyNewestCutFirst) || copied[..blocks].iter().all(|of| of[cuts.clone()].iter().all(|&done| done == first));
+        let each = rules.hold(Rule::CopyNewestCutFirst)
+            || copied[..blocks]
+                .iter()
+                .all(|of| of[cuts.clone()].iter().all(|&done| done == first));
         first > 0 && all && each && (first == since || rules.lack(Rule::ReportsByListing))
     }
 
     /// The lowest zero of a block goes though nothing covers it: only without the rule that zeros stay.
     pub(crate) fn lowest_zero(layers: &Layers, block: usize) -> Option<usize> {
         let cut = (0..CUTS).find(|&cut| layers[block][cut].is_some())?;
-        layers[block][cut].is_some_and(|version| version.value == 0).then_some(cut)
+        layers[block][cut]
+            .is_some_and(|version| version.value == 0)
+            .then_some(cut)
     }
 
     /// Sends the acknowledgement of a write.
@@ -173,7 +221,13 @@ impl State {
 }
 
 /// Whether the target keeps what it holds instead of the source's version. A hole at the source is a version with stamp zero.
-fn kept(rules: Rules, target: &Replica, source_fence: Generation, versions: (Option<Version>, Option<Version>), since: Epoch) -> bool {
+fn kept(
+    rules: Rules,
+    target: &Replica,
+    source_fence: Generation,
+    versions: (Option<Version>, Option<Version>),
+    since: Epoch,
+) -> bool {
     let (Some(ours), theirs) = versions else {
         return false;
     };
@@ -185,5 +239,8 @@ fn kept(rules: Rules, target: &Replica, source_fence: Generation, versions: (Opt
     };
     let unfenced = ours.stamp.generation >= fence || rules.lack(Rule::CopyFences);
     let since_listed = ours.epoch >= since || rules.lack(Rule::DropWritesFromBefore);
-    newer && since_listed && (unfenced || rules.lack(Rule::DropWritesFromBefore)) && rules.hold(Rule::KeepNewerWrites)
+    newer
+        && since_listed
+        && (unfenced || rules.lack(Rule::DropWritesFromBefore))
+        && rules.hold(Rule::KeepNewerWrites)
 }

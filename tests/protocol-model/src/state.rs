@@ -4,16 +4,16 @@
 use crate::truth::Truth;
 
 /// Replicas that the bucket may be listed on.
-pub(crate) const REPLICAS: usize = 3;
+pub const REPLICAS: usize = 3;
 /// Blocks of the volume, at most; [`crate::Bounds`] says how many are used.
-pub(crate) const BLOCKS: usize = 2;
+pub const BLOCKS: usize = 2;
 /// Cuts of the volume, at most.
-pub(crate) const CUTS: usize = 3;
+pub const CUTS: usize = 3;
 
 /// The version of the bucket's entry in the map: its place in [`State::maps`].
-pub(crate) type Epoch = u8;
+pub type Epoch = u8;
 /// What a block holds; zero is what a block holds that was never written, and what a trim leaves.
-pub(crate) type Value = u8;
+pub type Value = u8;
 
 /// Which engine: attach grows with each attach, incarnation with each restart within one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -35,7 +35,7 @@ pub struct Stamp {
 
 /// One version of one block at one cut, as a replica holds it. A zero is a version like another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Version {
+pub struct Version {
     /// Its place among the volume's writes.
     pub stamp: Stamp,
     /// Its content.
@@ -45,17 +45,17 @@ pub(crate) struct Version {
 }
 
 /// What a replica holds: for each block a layer per cut.
-pub(crate) type Layers = [[Option<Version>; CUTS]; BLOCKS];
+pub type Layers = [[Option<Version>; CUTS]; BLOCKS];
 
 /// What a reader at `cut` sees: the version of the greatest cut up to it.
-pub(crate) fn visible(layers: &[Option<Version>; CUTS], cut: usize) -> Value {
+pub fn visible(layers: &[Option<Version>; CUTS], cut: usize) -> Value {
     let seen = layers[..=cut].iter().rev().flatten().next();
     seen.map_or(0, |version| version.value)
 }
 
 /// What the map says of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Role {
+pub enum Role {
     /// Not listed.
     Out,
     /// Listed, and copying.
@@ -66,7 +66,7 @@ pub(crate) enum Role {
 
 /// A replica's entry in the map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Listing {
+pub struct Listing {
     /// What it is.
     pub role: Role,
     /// The epoch at which it was listed.
@@ -82,25 +82,23 @@ impl Listing {
 
 /// The bucket's entry in the map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Map(pub [Listing; REPLICAS]);
+pub struct Map(pub [Listing; REPLICAS]);
 
 impl Map {
     /// The replicas that get the bucket's writes.
-    pub fn listed(&self) -> impl Iterator<Item = usize> + use<> {
-        let map = *self;
-        (0..REPLICAS).filter(move |&replica| map.0[replica].listed())
+    pub fn listed(self) -> impl Iterator<Item = usize> {
+        (0..REPLICAS).filter(move |&replica| self.0[replica].listed())
     }
 
     /// The replicas that may be read.
-    pub fn in_sync(&self) -> impl Iterator<Item = usize> + use<> {
-        let map = *self;
-        (0..REPLICAS).filter(move |&replica| map.0[replica].role == Role::InSync)
+    pub fn in_sync(self) -> impl Iterator<Item = usize> {
+        (0..REPLICAS).filter(move |&replica| self.0[replica].role == Role::InSync)
     }
 }
 
 /// A replica of the bucket on one disk. Its steps are durable and atomic, so one that crashed is one that takes no step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Replica {
+pub struct Replica {
     /// Everything it holds.
     pub layers: Layers,
     /// The newest commit mark it kept.
@@ -115,7 +113,7 @@ pub(crate) struct Replica {
 
 /// A replica's answer to an open.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Its commit mark.
     pub mark: Stamp,
     /// What it holds: stamps and content.
@@ -126,7 +124,7 @@ pub(crate) struct Answer {
 
 /// A write in flight, of the block and cut under which [`Engine::flights`] has it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Flight {
+pub struct Flight {
     /// The same in every retry.
     pub stamp: Stamp,
     /// What is written.
@@ -139,7 +137,7 @@ pub(crate) struct Flight {
 
 /// How far an engine is with the bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Waiting for answers; nothing was reconciled yet.
     Fresh,
     /// The writes of the reconciliation are decided on.
@@ -150,7 +148,7 @@ pub(crate) enum Phase {
 
 /// An engine; one that another has superseded goes on as a zombie.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Engine {
+pub struct Engine {
     /// Who it is.
     pub generation: Generation,
     /// False once its process has ended.
@@ -197,7 +195,7 @@ impl Engine {
 
 /// One version of the Volume object.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Volume {
+pub struct Volume {
     /// The attachment's number.
     pub attach: u8,
     /// False after a clean detach.
@@ -345,6 +343,6 @@ impl State {
 }
 
 /// A place as the small number that states hold.
-pub(crate) fn place(index: usize) -> u8 {
+pub fn place(index: usize) -> u8 {
     u8::try_from(index).expect("the bounds of the model are far below 256")
 }

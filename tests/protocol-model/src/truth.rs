@@ -45,7 +45,12 @@ impl State {
     }
 
     /// A write was acknowledged. By a superseded engine that is fine only if it is what its successor found.
-    pub(crate) fn truth_of_acknowledged(&mut self, engine: usize, at: (usize, usize), flight: &Flight) {
+    pub(crate) fn truth_of_acknowledged(
+        &mut self,
+        engine: usize,
+        at: (usize, usize),
+        flight: &Flight,
+    ) {
         let (block, cut) = at;
         let value = flight.value;
         if let Some(newer) = self.successor(engine) {
@@ -142,7 +147,6 @@ impl State {
     pub fn name(&self, engine: usize) -> String {
         name_of(self.engines[engine].generation)
     }
-
 }
 
 fn allowed_values(bits: u16) -> Vec<Value> {

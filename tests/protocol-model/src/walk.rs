@@ -1,7 +1,8 @@
-//! Random walks over the model, and the shortening of a walk that found something. The exhaustive search is stateright's.
+//! Random walks over the model, from seeds. How a walk that found something is shortened stands in `shorten.rs`; the exhaustive search is stateright's.
 
 use crate::action::Action;
 use crate::rules::{Bounds, Rules};
+use crate::shorten::shorten;
 use crate::state::{REPLICAS, State};
 use std::fmt;
 
@@ -59,58 +60,11 @@ pub fn walk(rules: Rules, bounds: Bounds, seeds: impl Iterator<Item = u64>) -> O
             outcome.steps += 1;
         }
         if state.truth.broken.is_some() {
-            outcome.violation = Some(shortened(rules, bounds, seed, taken));
+            outcome.violation = Some(shorten(rules, bounds, seed, &taken));
             break;
         }
     }
     outcome
-}
-
-/// Leaves out steps as long as some promise is still broken.
-fn shortened(rules: Rules, bounds: Bounds, seed: u64, mut actions: Vec<Action>) -> Violation {
-    let mut again = true;
-    while again {
-        again = false;
-        let mut at = actions.len();
-        while at > 0 {
-            at -= 1;
-            let mut fewer = actions.clone();
-            fewer.remove(at);
-            if let Some(length) = replay(rules, bounds, &fewer, &mut |_, _| ()).0 {
-                fewer.truncate(length);
-                at = at.min(fewer.len());
-                actions = fewer;
-                again = true;
-            }
-        }
-    }
-    let mut trace = Vec::new();
-    let mut note = |state: &State, action: Action| trace.push(action.words(state));
-    let broken = replay(rules, bounds, &actions, &mut note).1;
-    Violation {
-        seed,
-        trace,
-        broken: broken.expect("what is left breaks a promise"),
-    }
-}
-
-/// Takes the steps of a walk that are possible: how many there were when a promise broke, if one did, and which.
-fn replay(rules: Rules, bounds: Bounds, actions: &[Action], note: &mut dyn FnMut(&State, Action)) -> (Option<usize>, Option<String>) {
-    let mut state = State::first();
-    let mut possible = Vec::new();
-    for (number, &action) in actions.iter().enumerate() {
-        possible.clear();
-        state.actions(rules, bounds, &mut possible);
-        if !possible.contains(&action) {
-            continue;
-        }
-        note(&state, action);
-        state.apply(rules, bounds, action);
-        if state.truth.broken.is_some() {
-            return (Some(number + 1), state.truth.broken);
-        }
-    }
-    (None, None)
 }
 
 /// How eager each kind of step, each replica and each engine is in one walk. A walk in which all are equally eager seldom gets
@@ -134,7 +88,8 @@ impl Pace {
         let mut action = actions[random.below(actions.len())];
         for _ in 0..8 {
             let place = action.replica().map_or(0, |replica| self.places[replica]);
-            let halvings = self.kinds[action.kind()] + place + if action.is_disturbance() { 2 } else { 0 };
+            let halvings =
+                self.kinds[action.kind()] + place + if action.is_disturbance() { 2 } else { 0 };
             if random.below(1 << halvings) == 0 {
                 break;
             }
