@@ -142,8 +142,9 @@ impl Engine {
                 self.flights.is_empty() && self.ranges.is_empty() && self.unanswered() == 0,
                 "a clean detach leaves nothing behind"
             );
+            let clean = self.buckets.values().all(|bucket| !bucket.undecided);
             self.end(IoError::Detached);
-            self.outputs.push_back(Output::Detached { clean: true });
+            self.outputs.push_back(Output::Detached { clean });
         }
     }
 

@@ -409,10 +409,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Keeps connections to the disks of the map, and to no others.
+    /// Keeps connections to the disks that the map lists, and to no others.
     fn connect_to_disks(&mut self) {
-        let wanted = self.map.disks();
-        let gone = |kept: &Kept| wanted.get(&kept.place.id) != Some(&kept.place);
+        let wanted = self.map.listed_disks();
+        let gone = |kept: &Kept| wanted.get(&kept.place.id) != Some(&&kept.place);
         let gone: Vec<_> = self.disks.extract_if(.., |_, kept| gone(kept)).collect();
         for (disk, kept) in gone {
             kept.task.abort();
@@ -422,13 +422,13 @@ impl Driver {
                 self.engine.disconnected(path);
             }
         }
-        for (id, place) in self.map.disks() {
-            if !self.disks.contains_key(id) {
+        for (id, place) in self.map.listed_disks() {
+            if !self.disks.contains_key(&id) {
                 let (me, events) = (Rc::clone(&self.me), self.events.clone());
                 let keeping = keeper::keep(place.clone(), me, events);
                 let task = self.keepers.spawn_local(keeping);
                 let place = place.clone();
-                self.disks.insert(*id, Kept { place, task });
+                self.disks.insert(id, Kept { place, task });
             }
         }
     }

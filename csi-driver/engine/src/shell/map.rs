@@ -76,9 +76,11 @@ impl KnownMap {
         &self.entries
     }
 
-    /// Where disks are.
-    pub(super) fn disks(&self) -> &BTreeMap<DiskId, DiskPlace> {
-        &self.disks
+    /// Where the disks are that some bucket has a replica on.
+    pub(super) fn listed_disks(&self) -> BTreeMap<DiskId, &DiskPlace> {
+        let listings = self.entries.iter().flat_map(BucketEntry::listings);
+        let places = listings.filter_map(|listing| self.disks.get(&listing.disk));
+        places.map(|place| (place.id, place)).collect()
     }
 
     /// Takes a newer map whole, or nothing of it. Returns the entries that have changed.
@@ -154,7 +156,7 @@ mod tests {
         newer.disks[1].address = "10.0.0.9:7700".to_owned();
         assert_eq!(known.accept(newer), Ok(vec![at(5)]));
         assert_eq!(known.entries()[2], at(5));
-        let moved = &known.disks()[&DiskId::new(2).unwrap()];
+        let moved = known.listed_disks()[&DiskId::new(2).unwrap()];
         assert_eq!(moved.address, "10.0.0.9:7700");
     }
 
@@ -169,7 +171,7 @@ mod tests {
         mixed.disks.clear();
         let refused = known.accept(mixed).unwrap_err();
         assert!(matches!(refused, MapChangeError::GoesBack { .. }));
-        assert_eq!(known.disks().len(), 3);
+        assert_eq!(known.listed_disks().len(), 3);
         newer.entries[0] = {
             let listings = newer.entries[0].listings()[..1].to_vec();
             BucketEntry::new(BucketId::new(0).unwrap(), Epoch(1), listings).unwrap()

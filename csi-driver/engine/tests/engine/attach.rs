@@ -198,6 +198,32 @@ fn a_source_that_is_damaged_gives_way_to_another_or_to_an_older_version() {
 }
 
 #[test]
+fn a_block_that_can_not_be_decided_keeps_the_marks_back_for_the_next_engine() {
+    let mut world = World::new(2, 2, 1, 1);
+    let (bucket, chunk, number) = world.bucket_of(5);
+    world.publish(bucket, &[(0, IN, 1), (1, SYNC, 2)]);
+    put(&mut world, 0, 5, 0, (OLD, 1, 1));
+    put(&mut world, 1, 5, 0, (NEW, 2, 2));
+    world.disks[0].damaged.insert((chunk, number));
+    attach(&mut world);
+    let [read, other] = [world.read(5, 1), world.write(6, 7)];
+    world.pass(1_000);
+    assert!(world.done[&read].is_err() && world.done[&other].is_ok());
+    world.engine.detach();
+    world.take_outputs();
+    world.run();
+    world.expect(|output| *output == Output::Detached { clean: false });
+    assert_eq!(world.disks[0].replicas[&bucket].mark, Stamp::ZERO);
+    // It can be read again, and the next engine decides.
+    world.disks[0].damaged.clear();
+    world.restart(generation(10), true);
+    world.connect_all();
+    world.run();
+    assert_eq!(shown(&world, 1, 5, 0), Value::Data(block(1)));
+    assert_eq!(shown(&world, 1, 6, 0), Value::Data(block(7)));
+}
+
+#[test]
 fn marks_are_zero_until_the_bucket_is_reconciled() {
     let mut world = World::new(2, 2, 1, 1);
     put(&mut world, 1, 5, 0, (NEW, 1, 2));

@@ -42,6 +42,7 @@ pub(crate) struct World {
     /// Paths that are up, by disk.
     pub(crate) paths: BTreeMap<PathId, usize>,
     next_path: u64,
+    last_ids: BTreeMap<PathId, RequestId>,
     pub(crate) wire: Vec<Message>,
     /// Disks whose requests aren't delivered by `run`.
     pub(crate) stuck: BTreeSet<usize>,
@@ -125,6 +126,7 @@ impl World {
             kept_cut: Cut(0),
             paths: BTreeMap::new(),
             next_path: 0,
+            last_ids: BTreeMap::new(),
             wire: Vec::new(),
             stuck: BTreeSet::new(),
             sent: Vec::new(),
@@ -204,6 +206,7 @@ impl World {
         self.open.clear();
         self.writes.clear();
         self.paths.clear();
+        self.last_ids.clear();
         // Zombies: nobody waits for their answers.
         for message in &mut self.wire {
             message.path = PathId(0);
@@ -286,6 +289,7 @@ impl World {
         let mut message = self.wire.remove(at);
         let disk = &mut self.disks[message.disk];
         let (reply, data) = disk.handle(&message.request, &message.payload);
+        reply.check().expect("replicas keep the rules of the wire");
         (message.reply, message.payload) = (Some(reply), data);
         self.wire.push(message);
     }
@@ -390,6 +394,13 @@ impl World {
                 "opened under an entry that is not durable"
             );
         }
+        request.check().expect("it keeps the rules of the wire");
+        assert_eq!(
+            request.payload_bytes(),
+            payload.as_ref().map_or(0, Bytes::len)
+        );
+        let last = self.last_ids.insert(path, id);
+        assert!(last < Some(id), "ids grow on a connection");
         if let Request::Write { cut, .. } = &request {
             assert!(
                 *cut <= self.kept_cut,
