@@ -42,7 +42,12 @@ impl<D: Disk> Replicas<D> {
                 self.sync_control_done(share, serial, outcome);
             }
             Task::SyncWrite(place, serial) => self.sync_write_done(place, serial, outcome),
-            Task::Asked(_) | Task::Description => {}
+            Task::Description(volume) => {
+                if outcome.is_err() {
+                    self.undescribed.insert(volume);
+                }
+            }
+            Task::Asked(_) => {}
         }
     }
 

@@ -54,11 +54,17 @@ struct Told {
     writes: VecDeque<(BlockRange, Tag, Content)>,
 }
 
+impl ChunkCopy {
+    /// Whether it waits for this call, which has ended.
+    pub(super) fn is_answered(&mut self, call: CallId) -> bool {
+        self.call.take_if(|waits| *waits == call).is_some()
+    }
+}
+
 impl ShareCopy {
     /// A call of a chunk failed: it begins again.
     pub(super) fn restart_chunk(&mut self, chunk: ChunkIndex) {
         if let Some(copy) = self.chunks.get_mut(&chunk) {
-            copy.call = None;
             copy.restart = true;
         }
     }
@@ -192,7 +198,6 @@ impl<D: Disk> Replicas<D> {
             self.recycle_all(payload);
             return Some(());
         };
-        copy.call = None;
         let place = place_of(share, chunk);
         let taken = match (reply, payload) {
             (Reply::Layers { fence, layers }, None) => {

@@ -191,7 +191,7 @@ impl<D: Disk> Replicas<D> {
         &mut self,
         bucket: BucketId,
         job: &mut Job,
-        called: Called,
+        (call, called): (CallId, Called),
         (reply, payload): (Option<Reply>, Option<Buffer>),
     ) -> Option<BucketEntry> {
         let CallFor::Chunk(chunk) = called.what else {
@@ -199,6 +199,12 @@ impl<D: Disk> Replicas<D> {
             self.recycle_all(payload);
             return self.list_ended(bucket, job, called, reply);
         };
+        let copy = job.current.as_mut();
+        let copy = copy.and_then(|share| share.chunks.get_mut(&chunk));
+        if !copy.is_some_and(|copy| copy.is_answered(call)) {
+            self.recycle_all(payload);
+            return None;
+        }
         let refused = matches!(reply, None | Some(Reply::Refused(_)));
         if let (false, Some(reply)) = (refused, reply.as_ref()) {
             let taken = self.chunk_answered(job, chunk, reply, payload);

@@ -10,6 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Sessions of hosts that copy: this number and the host's.
 const COPIERS: u64 = 100;
 
+/// How many random runs there are to be, unless the environment says.
+pub(crate) fn seeds(usual: u64) -> u64 {
+    let seeds = std::env::var("MORAINE_REPLICA_SEEDS");
+    seeds
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(usual)
+}
+
 /// A generator of random numbers that a seed decides.
 pub(crate) struct Random(u64);
 
@@ -106,7 +115,7 @@ impl Net {
                         host.replicas.answered(CallId(id.0), Some(reply), data);
                     }
                 }
-                other => self.host(disk).outputs.push_back(other),
+                other @ Output::Reply { .. } => self.host(disk).outputs.push_back(other),
             }
         }
     }
