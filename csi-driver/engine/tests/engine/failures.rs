@@ -160,6 +160,24 @@ fn a_replica_that_forgot_that_it_is_open_is_opened_again() {
 }
 
 #[test]
+fn nothing_is_relied_on_that_a_replica_acknowledged_before_it_forgot() {
+    let mut world = World::attached(2, 2, 1, 1);
+    let (bucket, chunk, number) = world.bucket_of(5);
+    world.stuck.insert(0);
+    let first = world.write(5, 9);
+    world.run();
+    let replica = world.disks[1].replicas.get_mut(&bucket).unwrap();
+    (replica.fence, _) = (generation(0), replica.held.clear());
+    let second = world.write(6, 10);
+    world.run();
+    world.stuck.clear();
+    world.run();
+    assert!(world.done[&first].is_ok() && world.done[&second].is_ok());
+    let shown = world.disks[1].shown(bucket, chunk, number, Cut(0));
+    assert_eq!(shown, Value::Data(block(9)));
+}
+
+#[test]
 fn without_space_the_operation_ends_and_the_write_stays() {
     let mut world = World::attached(2, 2, 1, 1);
     world.disks[1].refuse = Some((u32::MAX, Refusal::NoSpace));

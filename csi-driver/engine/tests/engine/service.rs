@@ -335,6 +335,32 @@ fn a_volume_grows_when_its_further_buckets_are_open() {
 }
 
 #[test]
+fn a_detach_while_the_volume_grows_leaves_no_bucket_unreconciled() {
+    let mut settings = World::new(2, 2, 1, 16).settings;
+    settings.size_bytes = CHUNK_BYTES;
+    let mut world = World::with(settings, 2, 2);
+    world.connect_all();
+    world.run();
+    let (bucket, chunk, number) = world.bucket_of(3 * 1024);
+    let newest = world.map[&bucket].clone();
+    let left = crate::replica::Held {
+        stamp: Stamp::new(0, 1, 5),
+        epoch: newest.epoch(),
+        value: Value::Data(block(7)),
+    };
+    world.disks[1].learn(&newest);
+    let replica = world.disks[1].replicas.get_mut(&bucket).unwrap();
+    replica.held.insert((chunk, number, Cut(0)), left);
+    world.engine.resize(8 * CHUNK_BYTES).unwrap();
+    world.engine.detach();
+    world.take_outputs();
+    world.run();
+    world.expect(|output| *output == Output::Detached { clean: true });
+    let shown = world.disks[0].shown(bucket, chunk, number, Cut(0));
+    assert_eq!(shown, Value::Data(block(7)));
+}
+
+#[test]
 fn an_engine_that_can_not_be_is_not_made() {
     let settings = World::new(1, 1, 4, 4).settings;
     let entries = || {
