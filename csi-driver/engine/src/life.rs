@@ -118,8 +118,12 @@ impl Engine {
         }
     }
 
-    /// Tells each open replica of a bucket that everything is acknowledged up to the mark.
+    /// Tells each replica of a bucket that everything is acknowledged up to the mark. One that isn't
+    /// ready is told when it is: it has a new entry, or the volume was growing into it.
     pub(crate) fn close_bucket(&mut self, id: BucketId) {
+        if !self.bucket(id).ready {
+            return;
+        }
         for slot in self.bucket(id).slots() {
             let replica = self.bucket_mut(id).replica_mut(slot);
             let open = matches!(replica.opening, Opening::Open(_));
