@@ -42,7 +42,7 @@ type Measure = fn() -> Result<Vec<Row>>;
 const OURS: &[(&str, Measure)] = &[("ground", ground::run)];
 
 /// Debian packages that a crate's benchmark runs as floor or peer.
-const PACKAGES: &[(&str, &[&str])] = &[("store", &["fio"])];
+const PACKAGES: &[(&str, &[&str])] = &[("data-plane", &["fio"]), ("store", &["fio"])];
 
 /// A finished benchmark, as `--json` keeps it.
 #[derive(Serialize)]

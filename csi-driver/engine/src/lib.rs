@@ -26,6 +26,8 @@ mod reconcile;
 mod repair;
 mod sending;
 mod settings;
+#[cfg(feature = "tokio")]
+pub mod shell;
 mod verify;
 mod watch;
 mod writes;

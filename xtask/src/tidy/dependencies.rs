@@ -68,6 +68,15 @@ const TABLE: &[Row] = &[
         &["node-agent/model", "node-agent/protocol"],
         &[TokioIfAsked],
     ),
+    row(
+        "csi-driver/engine-bench",
+        &[
+            "csi-driver/engine",
+            "node-agent/model",
+            "node-agent/protocol",
+        ],
+        &[Tokio],
+    ),
     row("csi-driver/device", &[], &[]),
     row("csi-driver/codegen", &[], &[]),
     row("operator", &["operator/placement", "crds"], &[Kube, Tokio]),
@@ -97,6 +106,11 @@ const TABLE: &[Row] = &[
             "node-agent/replica",
         ],
         &[],
+    ),
+    row(
+        "tests/data-plane",
+        &["csi-driver/engine-bench", "node-agent/replica"],
+        &[Tokio],
     ),
     // A model of the rules, not of the code: it sees none of it.
     row("tests/protocol-model", &[], &[]),

@@ -1,0 +1,133 @@
+//! What waits to be written to one connection: heads of frames side by side, and the data of writes
+//! as it was given, never copied.
+//!
+//! It is bounded by the engine, which sends no more unanswered requests than the agent granted.
+
+use bytes::{Buf, Bytes};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// Most pieces of memory that are written by one call.
+const SLICES: usize = 64;
+
+/// Shared by the driver, which fills it, and the connection, which empties it.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: RefCell<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Heads behind the last piece.
+    heads: Vec<u8>,
+    pieces: VecDeque<Bytes>,
+}
+
+impl Waiting {
+    fn close_heads(&mut self) {
+        if !self.heads.is_empty() {
+            self.pieces
+                .push_back(Bytes::from(std::mem::take(&mut self.heads)));
+        }
+    }
+}
+
+impl Outbox {
+    /// Adds a frame: `head` appends what comes before its data. It isn't written before
+    /// [`Self::wake`] is called.
+    pub(super) fn push(&self, head: impl FnOnce(&mut Vec<u8>), data: Option<Bytes>) {
+        let waiting = &mut *self.waiting.borrow_mut();
+        head(&mut waiting.heads);
+        if let Some(data) = data.filter(|data| !data.is_empty()) {
+            waiting.close_heads();
+            waiting.pieces.push_back(data);
+        }
+    }
+
+    /// Lets the connection write what waits.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Writes what waits, again and again, until the connection fails.
+    pub(super) async fn drain(&self, mut output: impl AsyncWrite + Unpin) -> io::Error {
+        let mut pieces = VecDeque::new();
+        loop {
+            {
+                let waiting = &mut *self.waiting.borrow_mut();
+                waiting.close_heads();
+                pieces.append(&mut waiting.pieces);
+            }
+            if pieces.is_empty() {
+                self.filled.notified().await;
+            } else if let Err(error) = write_all(&mut output, &mut pieces).await {
+                return error;
+            }
+        }
+    }
+}
+
+async fn write_all(
+    output: &mut (impl AsyncWrite + Unpin),
+    pieces: &mut VecDeque<Bytes>,
+) -> io::Result<()> {
+    while !pieces.is_empty() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        let mut written = output.write_vectored(&slices[..count]).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while let Some(first) = pieces.front_mut()
+            && written > 0
+        {
+            let taken = written.min(first.len());
+            first.advance(taken);
+            written -= taken;
+            if first.is_empty() {
+                pieces.pop_front();
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+    use tokio::io::AsyncReadExt;
+
+    #[test]
+    fn frames_leave_in_order_however_little_the_socket_takes() {
+        let runtime = tokio::runtime::LocalRuntime::new().unwrap();
+        runtime.block_on(async {
+            // A pipe of 7 bytes: every frame is cut many times.
+            let (output, mut input) = tokio::io::duplex(7);
+            let outbox = Rc::new(Outbox::default());
+            let mut expected = Vec::new();
+            for number in 0..200_u8 {
+                let data = (number % 3 > 0).then(|| Bytes::from(vec![number; 20]));
+                expected.extend([number, number]);
+                expected.extend(data.iter().flatten());
+                outbox.push(|head| head.extend([number, number]), data);
+            }
+            let writing = Rc::clone(&outbox);
+            tokio::task::spawn_local(async move { writing.drain(output).await });
+            let mut found = vec![0; expected.len()];
+            input.read_exact(&mut found).await.unwrap();
+            assert_eq!(found, expected);
+            outbox.push(|head| head.push(1), None);
+            outbox.wake();
+            assert_eq!(input.read_u8().await.unwrap(), 1, "it wakes up again");
+        });
+    }
+}
