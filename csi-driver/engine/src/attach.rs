@@ -101,6 +101,7 @@ impl Engine {
             self.close_bucket(id);
         }
         self.go_on_attaching();
+        self.begin_cut();
     }
 
     /// Serves the volume, or its new size, once all its buckets are ready.
@@ -123,7 +124,6 @@ impl Engine {
             self.size_bytes = size_bytes;
             self.outputs.push_back(Output::Resized { size_bytes });
         }
-        self.begin_cut();
     }
 
     pub(crate) fn fail_attach(&mut self, disk: usize) {
