@@ -1,0 +1,17 @@
+//! The engine: the client of the data plane, one for each attached volume, as a deterministic state
+//! machine. It splits a volume's I/O over chunks and buckets, stamps and orders its writes,
+//! replicates them, chooses where to read, and repairs, retries and reconciles.
+//!
+//! It knows no clock, socket or thread: a shell tells it the time and what came in, and does what
+//! it says. The rules that it keeps are in `docs/design.md`, section 5, by number (I1 to I8).
+#![forbid(unsafe_code)]
+
+mod engine;
+mod interface;
+mod metrics;
+mod settings;
+
+pub use engine::Engine;
+pub use interface::{AttachError, Io, IoError, IoId, NewError, Output, PathId, ResizeError};
+pub use metrics::Metrics;
+pub use settings::{Limits, Settings};
