@@ -1,0 +1,347 @@
+//! Where the world can tamper with what passes between the cores: nowhere, unless a mutation is
+//! wanted. Each tampering stands for a bug that a core, a disk or the operator could have.
+
+use crate::mutation::Mutation;
+use crate::network::{LinkId, Message, Way};
+use crate::trace::About;
+use crate::value::Spot;
+use crate::world::World;
+use bytes::Bytes;
+use moraine_model::{BucketId, Cut, Generation, Stamp};
+use moraine_protocol::{Reply, Request, RequestId, Under};
+use std::collections::BTreeSet;
+
+/// What tampering has to remember.
+#[derive(Debug, Default)]
+pub(crate) struct Bent {
+    /// Writes that some disk has acknowledged.
+    done: BTreeSet<(Generation, u64)>,
+    /// Writes that a disk has acknowledged.
+    done_at: BTreeSet<(usize, Generation, u64)>,
+    /// Requests that were answered already, so that their true answer goes nowhere.
+    answered: BTreeSet<(LinkId, RequestId)>,
+}
+
+impl World {
+    /// What an engine's request becomes on its way out.
+    pub(crate) fn bent_request(&self, mut request: Request) -> Request {
+        if let Request::Write {
+            under,
+            sequence,
+            cut,
+            mark,
+            ..
+        } = &mut request
+        {
+            if self.mutated(Mutation::MarkTooHigh) {
+                *mark = Stamp {
+                    generation: under.generation,
+                    sequence: *sequence,
+                };
+            }
+            if self.mutated(Mutation::OldCut) {
+                *cut = Cut(0);
+            }
+        }
+        request
+    }
+
+    /// A request arrives at a disk.
+    pub(crate) fn request_arrives(
+        &mut self,
+        link: LinkId,
+        disk: usize,
+        id: RequestId,
+        asked: (Request, Option<Bytes>),
+    ) {
+        self.tell_request(disk, &asked.0);
+        if self.agents[disk].replicas.is_none() {
+            return;
+        }
+        let (mut request, data) = asked;
+        if self.mutation.is_some() {
+            if self.forged(link, disk, id, &request) {
+                return;
+            }
+            self.let_in(disk, &mut request);
+        }
+        self.watch.received(disk, (link, id), &request);
+        self.ask_replicas(disk, link, id, (request, data));
+    }
+
+    /// Answers in the place of the replica; true if that is not asked at all.
+    fn forged(&mut self, link: LinkId, disk: usize, id: RequestId, request: &Request) -> bool {
+        let done = |world: &mut Self| {
+            world.send(
+                link,
+                Way::Back,
+                Message::Reply(id, Reply::Done, Bytes::new()),
+            )
+        };
+        match request {
+            Request::Write {
+                under, sequence, ..
+            } => {
+                let name = (under.generation, *sequence);
+                let elsewhere = self.mutated(Mutation::AckOne) && self.bent.done.contains(&name);
+                let before = self.mutated(Mutation::StaleAck)
+                    && self.bent.done_at.contains(&(disk, name.0, name.1));
+                let lost = elsewhere && self.chance.permille(300) || before;
+                if elsewhere || before || self.mutated(Mutation::AckBeforeDurable) {
+                    done(self);
+                    self.bent.answered.insert((link, id));
+                }
+                lost
+            }
+            Request::Adopt { .. } if self.mutated(Mutation::SourceAdoptsLate) => {
+                done(self);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes a request one that the replica takes.
+    fn let_in(&self, disk: usize, request: &mut Request) {
+        let (Request::Write { under, .. } | Request::Read { under, .. }) = request else {
+            return;
+        };
+        let Under {
+            share,
+            generation,
+            epoch,
+        } = under;
+        if self.mutated(Mutation::SkipFence) && *generation < self.watch.fence(disk, *share) {
+            *generation = self.watch.fence(disk, *share);
+            *epoch = self.watch.epoch(disk, share.bucket);
+        }
+        if self.mutated(Mutation::SkipEpoch) {
+            *epoch = (*epoch).max(self.watch.epoch(disk, share.bucket));
+        }
+    }
+
+    /// The replicas of a disk answer.
+    pub(crate) fn replied(
+        &mut self,
+        disk: usize,
+        link: LinkId,
+        id: RequestId,
+        reply: Reply,
+        data: Bytes,
+    ) {
+        let asked = self.watch.asked((link, id)).cloned();
+        if let Some(what) = self.watch.replied(disk, (link, id), &reply) {
+            self.violated(None, what);
+        }
+        self.tell_reply(disk, asked.as_ref(), &reply);
+        if let (
+            Some(Request::Write {
+                under, sequence, ..
+            }),
+            Reply::Done,
+        ) = (&asked, &reply)
+            && self.mutation.is_some()
+        {
+            self.bent.done.insert((under.generation, *sequence));
+            self.bent
+                .done_at
+                .insert((disk, under.generation, *sequence));
+        }
+        if self.bent.answered.remove(&(link, id)) {
+            return;
+        }
+        let (reply, data) = self.bent_reply(asked.as_ref(), reply, data);
+        self.send(link, Way::Back, Message::Reply(id, reply, data));
+    }
+
+    fn bent_reply(
+        &mut self,
+        asked: Option<&Request>,
+        mut reply: Reply,
+        mut data: Bytes,
+    ) -> (Reply, Bytes) {
+        let newest = Generation {
+            attach: u32::MAX,
+            incarnation: 0,
+        };
+        match &mut reply {
+            Reply::Opened { above_mark, .. } if self.mutated(Mutation::ForgetReconciliation) => {
+                *above_mark = false
+            }
+            Reply::Layers { fence, .. } | Reply::Versions { fence, .. } => {
+                if self.mutated(Mutation::CopyOverNewer) {
+                    *fence = newest;
+                } else if self.mutated(Mutation::CopyWithoutFence) {
+                    *fence = Generation::default();
+                }
+            }
+            Reply::Shares { shares, .. } if self.mutated(Mutation::CopyWithoutFence) => {
+                for share in shares {
+                    share.fence = Generation::default();
+                }
+            }
+            Reply::Chunks { chunks, .. } if self.mutated(Mutation::CopyHalf) => {
+                if matches!(
+                    asked,
+                    Some(Request::Chunks {
+                        generation: None,
+                        ..
+                    })
+                ) {
+                    chunks.pop();
+                }
+            }
+            Reply::Data { parts }
+                if self.mutated(Mutation::ReadsZeros) && self.chance.permille(100) =>
+            {
+                parts.clear();
+                data = Bytes::new();
+            }
+            _ => {}
+        }
+        (reply, data)
+    }
+
+    /// A disk that was killed may come back as it was when it was killed before.
+    pub(crate) fn keep_earlier(&mut self, disk: usize) {
+        if self.mutated(Mutation::OldDisk) {
+            let now = self.agents[disk].platter.duplicate();
+            let earlier = self.agents[disk].earlier.replace(now);
+            if let Some(earlier) = earlier {
+                self.agents[disk].platter = earlier;
+            }
+        }
+    }
+
+    fn tell_request(&self, disk: usize, request: &Request) {
+        let (about, text): (About, &dyn Fn() -> String) = match request {
+            Request::Write {
+                under,
+                block,
+                sequence,
+                cut,
+                mark,
+                ..
+            } => {
+                let first = self.spot_of(under.share.volume, block);
+                let text = move || {
+                    format!(
+                        "write {}.{}.{sequence} cut {} epoch {} mark {} of {first}+{} reaches disk {}",
+                        under.generation.attach,
+                        under.generation.incarnation,
+                        cut.0,
+                        under.epoch.0,
+                        stamp(*mark),
+                        block.range.count(),
+                        disk + 1
+                    )
+                };
+                return self.note(About::Blocks(first, u64::from(block.range.count())), |_| {
+                    text()
+                });
+            }
+            Request::Read {
+                under, block, at, ..
+            } => {
+                let first = self.spot_of(under.share.volume, block);
+                let text = move || {
+                    format!(
+                        "read of {first}+{} {at:?} epoch {} reaches disk {}",
+                        block.range.count(),
+                        under.epoch.0,
+                        disk + 1
+                    )
+                };
+                return self.note(About::Blocks(first, u64::from(block.range.count())), |_| {
+                    text()
+                });
+            }
+            Request::Open {
+                generation, entry, ..
+            } => (About::Bucket(entry.bucket()), &|| {
+                format!(
+                    "open by {}.{} reaches disk {}: {}",
+                    generation.attach,
+                    generation.incarnation,
+                    disk + 1,
+                    crate::operator::short(entry)
+                )
+            }),
+            Request::Adopt { entry } => (About::Bucket(entry.bucket()), &|| {
+                format!(
+                    "adopt reaches disk {}: {}",
+                    disk + 1,
+                    crate::operator::short(entry)
+                )
+            }),
+            Request::Close { under, mark } => (About::Bucket(under.share.bucket), &|| {
+                format!("close with mark {} reaches disk {}", stamp(*mark), disk + 1)
+            }),
+            Request::Shares { bucket, .. } => (About::Bucket(*bucket), &|| {
+                format!("disk {} is asked {request:?}", disk + 1)
+            }),
+            Request::Chunks { share, .. }
+            | Request::Layers { share, .. }
+            | Request::Versions { share, .. }
+            | Request::Copy { share, .. } => (About::Bucket(share.bucket), &|| {
+                format!("disk {} is asked {request:?}", disk + 1)
+            }),
+            Request::Ping => return,
+        };
+        self.note(about, |_| text());
+    }
+
+    fn tell_reply(&self, disk: usize, asked: Option<&Request>, reply: &Reply) {
+        let bucket: Option<BucketId> = asked.and_then(crate::watch::bucket_of);
+        let (Some(bucket), Some(asked)) = (bucket, asked) else {
+            return;
+        };
+        let about = match asked {
+            Request::Write { under, block, .. } | Request::Read { under, block, .. } => {
+                About::Blocks(
+                    self.spot_of(under.share.volume, block),
+                    u64::from(block.range.count()),
+                )
+            }
+            _ => About::Bucket(bucket),
+        };
+        self.note(about, |_| match (asked, reply) {
+            (Request::Write { sequence, .. }, Reply::Done) => {
+                format!("disk {} has done write {sequence}", disk + 1)
+            }
+            (Request::Read { .. }, Reply::Data { parts }) => {
+                let tags = parts.iter().map(|part| {
+                    let version = &part.version;
+                    format!(
+                        "{}+{} {:?} of {}",
+                        version.range.first(),
+                        version.range.count(),
+                        version.kind,
+                        stamp(version.tag.stamp)
+                    )
+                });
+                format!(
+                    "disk {} has read {}",
+                    disk + 1,
+                    tags.collect::<Vec<_>>().join(", ")
+                )
+            }
+            _ => format!("disk {} answers {reply:?}", disk + 1),
+        });
+    }
+
+    fn spot_of(&self, volume: moraine_model::VolumeId, block: &moraine_protocol::Block) -> Spot {
+        Spot {
+            volume: self.volume_number(volume).unwrap_or_default(),
+            block: u64::from(block.chunk.get()) * 1024 + u64::from(block.range.first()),
+        }
+    }
+}
+
+fn stamp(stamp: Stamp) -> String {
+    let generation = stamp.generation;
+    format!(
+        "{}.{}.{}",
+        generation.attach, generation.incarnation, stamp.sequence
+    )
+}

@@ -1,0 +1,128 @@
+//! The end of a run: the faults stop, everything must come to rest within a bounded time, and what
+//! is then there is looked at, all of it.
+
+use crate::agenda::{MS, Micros};
+use crate::history::Kind;
+use crate::world::{Event, Phase, World};
+use moraine_model::Role;
+
+/// How long it may take until everything has come to rest.
+const PATIENCE: Micros = 60_000 * MS;
+
+impl World {
+    /// No more faults.
+    pub(crate) fn calm(&mut self) {
+        let now = self.agenda.now();
+        self.note(crate::trace::About::World, |_| "the faults end".into());
+        self.phase = Phase::Calm;
+        self.calm_since = now;
+        self.silence.clear();
+        for node in &mut self.nodes {
+            node.stalled = node.stalled.min(now);
+        }
+        for disk in 0..self.agents.len() {
+            self.agents[disk]
+                .switches
+                .writes
+                .store(0, std::sync::atomic::Ordering::Relaxed);
+            self.agents[disk]
+                .switches
+                .reads
+                .store(0, std::sync::atomic::Ordering::Relaxed);
+            self.agenda.after(0, Event::Start(disk));
+        }
+        // A small disk may be full of snapshots, and then no copy ends.
+        if self.scenario.segments < 24 {
+            for volume in 0..self.volumes.len() {
+                while !self.volumes[volume].snapshots.is_empty() {
+                    self.delete_snapshot(volume, 0);
+                }
+            }
+        }
+        self.agenda.after(20 * MS, Event::Finish);
+    }
+
+    /// Looks whether the end has come.
+    pub(crate) fn finish(&mut self) {
+        self.ensure_engines();
+        let waits = self.what_waits();
+        match (self.phase, &waits) {
+            (Phase::Calm, None) => {
+                self.phase = Phase::Reading;
+                self.read_all();
+                self.look_at_all();
+            }
+            (Phase::Reading, None) if self.has_looked() => {
+                self.compare_layers();
+                self.phase = Phase::Over;
+            }
+            _ => {}
+        }
+        if self.agenda.now() - self.calm_since > PATIENCE {
+            let waits = waits.unwrap_or_else(|| "direct looks are not answered".into());
+            self.violated(
+                None,
+                format!(
+                    "no rest {} s after the last fault: {waits}",
+                    PATIENCE / MS / 1000
+                ),
+            );
+        }
+        self.agenda.after(20 * MS, Event::Finish);
+    }
+
+    /// What is not at rest yet.
+    fn what_waits(&self) -> Option<String> {
+        for volume in 0..self.volumes.len() {
+            if self.serving(volume).is_none() {
+                return Some(format!("v{volume} is not served"));
+            }
+            if !self.volumes[volume].rising.is_empty() {
+                return Some(format!("v{volume} has not reached its cut"));
+            }
+        }
+        for (number, host) in self.engines.iter().enumerate() {
+            let waits = host.engine.as_ref().and_then(|_| host.unanswered.first());
+            if let Some(op) = waits {
+                return Some(format!(
+                    "{} has not answered operation {op}",
+                    self.name(number)
+                ));
+            }
+        }
+        for entry in self.map.entries() {
+            let whole = entry
+                .listings()
+                .iter()
+                .all(|listing| listing.role == Role::InSync);
+            if !whole || entry.listings().len() != self.scenario.replicas {
+                return Some(format!(
+                    "not all replicas are in sync: {}",
+                    crate::operator::short(entry)
+                ));
+            }
+            let opened = |host: &&crate::engines::Host| {
+                host.engine.is_none() || host.superseded || host.seen.has_opened(entry)
+            };
+            if !self.engines.iter().all(|host| opened(&host)) {
+                return Some(format!(
+                    "not all have opened: {}",
+                    crate::operator::short(entry)
+                ));
+            }
+        }
+        None
+    }
+
+    /// Reads every block through the engines.
+    fn read_all(&mut self) {
+        for volume in 0..self.volumes.len() {
+            let Some(engine) = self.serving(volume) else {
+                continue;
+            };
+            for run in self.scenario.runs() {
+                self.begin_op(engine, Kind::Read, run);
+            }
+        }
+    }
+}
