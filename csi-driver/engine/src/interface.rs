@@ -127,6 +127,14 @@ pub enum IoError {
         /// The volume's size.
         size_bytes: u64,
     },
+    /// The operation has more data than one may have.
+    #[error("{length} bytes at once are too many: at most {limit}")]
+    TooLong {
+        /// How much.
+        length: u64,
+        /// The most that may be.
+        limit: usize,
+    },
     /// The volume is attached for reading only.
     #[error("the volume is attached read-only")]
     ReadOnly,

@@ -6,10 +6,29 @@
 //! it says. The rules that it keeps are in `docs/design.md`, section 5, by number (I1 to I8).
 #![forbid(unsafe_code)]
 
+mod address;
+mod asks;
+mod attach;
+mod bucket;
+mod deadlines;
 mod engine;
+mod flight;
 mod interface;
+mod ios;
+mod life;
+mod map;
 mod metrics;
+mod net;
+mod pieces;
+mod ranges;
+mod reads;
+mod reconcile;
+mod repair;
+mod sending;
 mod settings;
+mod verify;
+mod watch;
+mod writes;
 
 pub use engine::Engine;
 pub use interface::{AttachError, Io, IoError, IoId, NewError, Output, PathId, ResizeError};

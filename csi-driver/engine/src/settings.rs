@@ -4,7 +4,7 @@
 use moraine_model::{Cut, Generation, VolumeId};
 
 /// The volume and the life of its engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// The volume.
     pub volume: VolumeId,
@@ -45,6 +45,8 @@ impl Settings {
 pub struct Limits {
     /// Most unanswered operations; one more is refused as busy.
     pub ios_max: usize,
+    /// Most bytes of data of one operation.
+    pub io_bytes_max: usize,
     /// Most parts of one operation that are under way at once; a part lies in one chunk.
     pub parts_max: usize,
     /// Most buckets that are opened at one disk at once.
@@ -74,6 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             ios_max: 1024,
+            io_bytes_max: 64 << 20,
             parts_max: 32,
             opens_max: 64,
             reconciles_max: 16,

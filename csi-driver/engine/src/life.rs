@@ -1,0 +1,171 @@
+//! What changes the engine as a whole: a new cut, a new size, its end.
+
+use crate::address;
+use crate::asks::Purpose;
+use crate::bucket::{Closing, Opening};
+use crate::engine::{Engine, Phase, Timer};
+use crate::interface::{IoError, Output, ResizeError};
+use moraine_model::{BucketId, Cut, Generation};
+
+impl Engine {
+    /// Whether new writes wait for a new cut.
+    pub(crate) fn holds_writes(&self) -> bool {
+        self.wanted_cut > self.cut
+    }
+
+    pub(crate) fn want_cut(&mut self, cut: Cut) {
+        let reached = !self.is_attaching() && cut <= self.cut;
+        self.wanted_cut = self.wanted_cut.max(cut);
+        if reached {
+            self.outputs.push_back(Output::CutReached { cut: self.cut });
+        }
+        self.begin_cut();
+    }
+
+    /// Begins the wanted cut when nothing with an older one is in flight, in any bucket: writes of
+    /// two cuts never are at once, so that all volumes of a group can be cut at one moment.
+    pub(crate) fn begin_cut(&mut self) {
+        let serves = matches!(self.phase, Phase::Attached | Phase::Detaching);
+        if serves && self.holds_writes() && self.flights.is_empty() {
+            self.cut = self.wanted_cut;
+            self.outputs.push_back(Output::CutReached { cut: self.cut });
+            self.unpark_all();
+        }
+    }
+
+    /// The volume is to grow. Answered with [`Output::Resized`].
+    pub fn resize(&mut self, size_bytes: u64) -> Result<(), ResizeError> {
+        let blocks = address::blocks_of_size(size_bytes).ok_or(ResizeError::Size { size_bytes })?;
+        if !matches!(self.phase, Phase::Attaching | Phase::Attached) {
+            return Err(ResizeError::Detached);
+        }
+        let now = self.growing_to.unwrap_or(self.size_bytes);
+        if size_bytes < now {
+            return Err(ResizeError::Smaller { size_bytes, now });
+        }
+        self.growing_to = Some(size_bytes);
+        for id in self.placing.used(0..address::chunks_of(blocks)) {
+            if self.buckets.contains_key(&id) {
+                continue;
+            }
+            match self.unused.remove(&id) {
+                Some(entry) => self.begin_bucket(entry),
+                None => {
+                    self.missing.insert(id);
+                }
+            }
+        }
+        self.go_on_attaching();
+        self.send_all();
+        Ok(())
+    }
+
+    /// Ends the engine: what is in flight is finished, then replicas learn that there is nothing to
+    /// reconcile. Answered with [`Output::Detached`].
+    pub fn detach(&mut self) {
+        match self.phase {
+            Phase::Attaching => {
+                // What a former engine left is still there for the next one.
+                self.end(IoError::Detached);
+                self.outputs.push_back(Output::Detached { clean: false });
+            }
+            Phase::Attached => {
+                self.phase = Phase::Detaching;
+                self.growing_to = None;
+                let due = self.now_ms + self.limits.detach_deadline_ms;
+                self.timers.insert((due, Timer::Detach));
+                self.go_on_detaching();
+                self.send_all();
+            }
+            Phase::Detaching | Phase::Closing | Phase::Ended(_) => {}
+        }
+    }
+
+    /// Tells replicas that the engine goes, when nothing of it is in flight any more.
+    pub(crate) fn go_on_detaching(&mut self) {
+        let idle =
+            self.ios.operations.is_empty() && self.ios.pieces.is_empty() && self.flights.is_empty();
+        if self.phase != Phase::Detaching || !idle {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.to_close = self.buckets.keys().copied().collect();
+        for id in self.to_close.clone() {
+            self.close_bucket(id);
+        }
+    }
+
+    /// Tells each open replica of a bucket that everything is acknowledged up to the mark.
+    pub(crate) fn close_bucket(&mut self, id: BucketId) {
+        for slot in self.bucket(id).slots() {
+            let replica = self.bucket_mut(id).replica_mut(slot);
+            let open = matches!(replica.opening, Opening::Open(_));
+            if open && replica.closing == Closing::Not {
+                replica.closing = Closing::Asked;
+                self.ask(id, slot, Purpose::Close);
+            }
+        }
+    }
+
+    /// A replica knows that the engine goes.
+    pub(crate) fn closed(&mut self, id: BucketId, slot: u8) {
+        let bucket = self.bucket_mut(id);
+        bucket.replica_mut(slot).closing = Closing::Closed;
+        if bucket.all_closed() {
+            self.to_close.remove(&id);
+        }
+        if self.to_close.is_empty() {
+            assert!(
+                self.flights.is_empty() && self.ranges.is_empty() && self.unanswered() == 0,
+                "a clean detach leaves nothing behind"
+            );
+            self.end(IoError::Detached);
+            self.outputs.push_back(Output::Detached { clean: true });
+        }
+    }
+
+    pub(crate) fn give_up_detach(&mut self) {
+        self.end(IoError::Detached);
+        self.outputs.push_back(Output::Detached { clean: false });
+    }
+
+    /// A newer engine has the volume.
+    pub(crate) fn fence(&mut self, by: Generation) {
+        self.end(IoError::Fenced { by });
+        self.outputs.push_back(Output::Fenced { by });
+    }
+
+    /// Nothing is done from here on: everything unanswered ends with this error, and what was not
+    /// yet sent is not sent.
+    pub(crate) fn end(&mut self, error: IoError) {
+        let unsent = |output: &Output| matches!(output, Output::Send { .. } | Output::Keep { .. });
+        self.outputs.retain(|output| !unsent(output));
+        for (_, operation) in &self.ios.operations {
+            self.metrics.failed += 1;
+            self.outputs.push_back(Output::Done {
+                io: operation.id,
+                result: Err(error.clone()),
+            });
+        }
+        self.ios = crate::ios::Ios::default();
+        self.io_deadlines = crate::deadlines::Deadlines::default();
+        self.ranges.clear();
+        self.flights.clear();
+        self.reads.clear();
+        self.repairs.clear();
+        self.buckets.clear();
+        self.unready.clear();
+        self.parked.clear();
+        self.to_reconcile.clear();
+        self.to_close.clear();
+        self.timers.clear();
+        self.watch_at = None;
+        self.net.clear();
+        self.phase = Phase::Ended(error);
+    }
+
+    /// The cut of new writes.
+    pub fn cut(&self) -> Cut {
+        self.cut
+    }
+}
