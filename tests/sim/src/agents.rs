@@ -5,7 +5,7 @@ use crate::agenda::{MS, Micros};
 use crate::network::{Caller, Link, LinkId, Message, Way};
 use crate::probes::Probe;
 use crate::trace::About;
-use crate::world::{Event, World};
+use crate::world::{Event, World, disk_number};
 use bytes::Bytes;
 use moraine_model::{ClusterId, DiskId};
 use moraine_protocol::{Reply, Request, RequestId};
@@ -220,7 +220,7 @@ impl World {
         self.note(About::World, |_| {
             format!("disk {} is dead, disk {} replaces it", disk + 1, new + 1)
         });
-        self.agenda.after(MS, Event::Tell(new));
+        self.agenda.after(MS, Event::Remind(new));
         for engine in 0..self.engines.len() {
             self.agenda.after(MS, Event::Dial(engine, new));
         }
@@ -348,7 +348,7 @@ impl World {
                 if session == PROBES {
                     self.probe_answered(disk, id, reply, &data);
                 } else {
-                    self.replied(disk, session.0, id, reply, data.into());
+                    self.replied(disk, (session.0, id), reply, data.into());
                 }
             }
             Output::Call {
@@ -365,7 +365,7 @@ impl World {
 
     /// A replica asks another one.
     fn call(&mut self, disk: usize, call: CallId, other: DiskId, request: Request) {
-        let other = self.disk_number(other);
+        let other = disk_number(other);
         let open = self.agents[disk].wires.get(&other).copied();
         let open = open.filter(|link| self.links.get(link).is_some_and(|link| link.caller_open));
         let link = open.unwrap_or_else(|| {

@@ -3,11 +3,9 @@
 
 use crate::mutation::Mutation;
 use crate::network::{LinkId, Message, Way};
-use crate::trace::About;
-use crate::value::Spot;
 use crate::world::World;
 use bytes::Bytes;
-use moraine_model::{BucketId, Cut, Generation, Stamp};
+use moraine_model::{Cut, Generation, Stamp};
 use moraine_protocol::{Reply, Request, RequestId, Under};
 use std::collections::BTreeSet;
 
@@ -76,7 +74,7 @@ impl World {
                 link,
                 Way::Back,
                 Message::Reply(id, Reply::Done, Bytes::new()),
-            )
+            );
         };
         match request {
             Request::Write {
@@ -124,13 +122,13 @@ impl World {
     pub(crate) fn replied(
         &mut self,
         disk: usize,
-        link: LinkId,
-        id: RequestId,
+        name: (LinkId, RequestId),
         reply: Reply,
         data: Bytes,
     ) {
-        let asked = self.watch.asked((link, id)).cloned();
-        if let Some(what) = self.watch.replied(disk, (link, id), &reply) {
+        let (link, id) = name;
+        let asked = self.watch.asked(name).cloned();
+        if let Some(what) = self.watch.replied(disk, name, &reply) {
             self.violated(None, what);
         }
         self.tell_reply(disk, asked.as_ref(), &reply);
@@ -166,7 +164,7 @@ impl World {
         };
         match &mut reply {
             Reply::Opened { above_mark, .. } if self.mutated(Mutation::ForgetReconciliation) => {
-                *above_mark = false
+                *above_mark = false;
             }
             Reply::Layers { fence, .. } | Reply::Versions { fence, .. } => {
                 if self.mutated(Mutation::CopyOverNewer) {
@@ -212,136 +210,4 @@ impl World {
             }
         }
     }
-
-    fn tell_request(&self, disk: usize, request: &Request) {
-        let (about, text): (About, &dyn Fn() -> String) = match request {
-            Request::Write {
-                under,
-                block,
-                sequence,
-                cut,
-                mark,
-                ..
-            } => {
-                let first = self.spot_of(under.share.volume, block);
-                let text = move || {
-                    format!(
-                        "write {}.{}.{sequence} cut {} epoch {} mark {} of {first}+{} reaches disk {}",
-                        under.generation.attach,
-                        under.generation.incarnation,
-                        cut.0,
-                        under.epoch.0,
-                        stamp(*mark),
-                        block.range.count(),
-                        disk + 1
-                    )
-                };
-                return self.note(About::Blocks(first, u64::from(block.range.count())), |_| {
-                    text()
-                });
-            }
-            Request::Read {
-                under, block, at, ..
-            } => {
-                let first = self.spot_of(under.share.volume, block);
-                let text = move || {
-                    format!(
-                        "read of {first}+{} {at:?} epoch {} reaches disk {}",
-                        block.range.count(),
-                        under.epoch.0,
-                        disk + 1
-                    )
-                };
-                return self.note(About::Blocks(first, u64::from(block.range.count())), |_| {
-                    text()
-                });
-            }
-            Request::Open {
-                generation, entry, ..
-            } => (About::Bucket(entry.bucket()), &|| {
-                format!(
-                    "open by {}.{} reaches disk {}: {}",
-                    generation.attach,
-                    generation.incarnation,
-                    disk + 1,
-                    crate::operator::short(entry)
-                )
-            }),
-            Request::Adopt { entry } => (About::Bucket(entry.bucket()), &|| {
-                format!(
-                    "adopt reaches disk {}: {}",
-                    disk + 1,
-                    crate::operator::short(entry)
-                )
-            }),
-            Request::Close { under, mark } => (About::Bucket(under.share.bucket), &|| {
-                format!("close with mark {} reaches disk {}", stamp(*mark), disk + 1)
-            }),
-            Request::Shares { bucket, .. } => (About::Bucket(*bucket), &|| {
-                format!("disk {} is asked {request:?}", disk + 1)
-            }),
-            Request::Chunks { share, .. }
-            | Request::Layers { share, .. }
-            | Request::Versions { share, .. }
-            | Request::Copy { share, .. } => (About::Bucket(share.bucket), &|| {
-                format!("disk {} is asked {request:?}", disk + 1)
-            }),
-            Request::Ping => return,
-        };
-        self.note(about, |_| text());
-    }
-
-    fn tell_reply(&self, disk: usize, asked: Option<&Request>, reply: &Reply) {
-        let bucket: Option<BucketId> = asked.and_then(crate::watch::bucket_of);
-        let (Some(bucket), Some(asked)) = (bucket, asked) else {
-            return;
-        };
-        let about = match asked {
-            Request::Write { under, block, .. } | Request::Read { under, block, .. } => {
-                About::Blocks(
-                    self.spot_of(under.share.volume, block),
-                    u64::from(block.range.count()),
-                )
-            }
-            _ => About::Bucket(bucket),
-        };
-        self.note(about, |_| match (asked, reply) {
-            (Request::Write { sequence, .. }, Reply::Done) => {
-                format!("disk {} has done write {sequence}", disk + 1)
-            }
-            (Request::Read { .. }, Reply::Data { parts }) => {
-                let tags = parts.iter().map(|part| {
-                    let version = &part.version;
-                    format!(
-                        "{}+{} {:?} of {}",
-                        version.range.first(),
-                        version.range.count(),
-                        version.kind,
-                        stamp(version.tag.stamp)
-                    )
-                });
-                format!(
-                    "disk {} has read {}",
-                    disk + 1,
-                    tags.collect::<Vec<_>>().join(", ")
-                )
-            }
-            _ => format!("disk {} answers {reply:?}", disk + 1),
-        });
-    }
-
-    fn spot_of(&self, volume: moraine_model::VolumeId, block: &moraine_protocol::Block) -> Spot {
-        Spot {
-            volume: self.volume_number(volume).unwrap_or_default(),
-            block: u64::from(block.chunk.get()) * 1024 + u64::from(block.range.first()),
-        }
-    }
-}
-
-fn stamp(stamp: Stamp) -> String {
-    let generation = stamp.generation;
-    format!(
-        "{}.{}.{}",
-        generation.attach, generation.incarnation, stamp.sequence
-    )
 }

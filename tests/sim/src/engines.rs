@@ -217,7 +217,7 @@ impl World {
     }
 
     /// An entry is durable on the engine's node.
-    pub(crate) fn kept(&mut self, engine: usize, entry: BucketEntry) {
+    pub(crate) fn kept(&mut self, engine: usize, entry: &BucketEntry) {
         if self.postponed(
             self.engines[engine].node,
             Event::Kept(engine, entry.clone()),
@@ -235,7 +235,7 @@ impl World {
                 volume.kept.insert(entry.bucket(), entry.clone());
             }
         }
-        host.seen.kept(&entry);
+        host.seen.kept(entry);
         core.kept(entry.bucket(), entry.epoch());
         self.pump_engine(engine);
     }

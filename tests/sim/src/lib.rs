@@ -33,6 +33,7 @@ mod trace;
 mod value;
 mod watch;
 mod wires;
+mod words;
 mod world;
 
 pub use mutation::Mutation;

@@ -4,7 +4,7 @@
 use crate::agenda::MS;
 use crate::mutation::Mutation;
 use crate::trace::About;
-use crate::world::{Event, Phase, World};
+use crate::world::{Event, Phase, World, disk_number};
 use moraine_model::{BucketEntry, BucketId, DiskId, Epoch, Role};
 
 /// What it remembers beside the map.
@@ -81,7 +81,7 @@ impl World {
     /// Whether the operator has reason to think that a disk is away.
     fn is_stale(&self, disk: DiskId) -> bool {
         let now = self.agenda.now();
-        let agent = &self.agents[self.disk_number(disk)];
+        let agent = &self.agents[disk_number(disk)];
         let suspects = self.engines.iter().filter(|host| host.engine.is_some());
         let mut since = suspects.filter_map(|host| host.suspects.get(&disk));
         now - agent.beat > self.scenario.stale
@@ -98,7 +98,7 @@ impl World {
 
     /// Whether a disk is neither dead nor spoiled.
     pub(crate) fn is_sound(&self, disk: DiskId) -> bool {
-        let agent = &self.agents[self.disk_number(disk)];
+        let agent = &self.agents[disk_number(disk)];
         !agent.lost && !agent.rotten
     }
 
@@ -114,7 +114,7 @@ impl World {
         let nodes: Vec<usize> = entry
             .listings()
             .iter()
-            .map(|l| self.agents[self.disk_number(l.disk)].node)
+            .map(|l| self.agents[disk_number(l.disk)].node)
             .collect();
         let fit = |disk: &usize| {
             let agent = &self.agents[*disk];
@@ -211,6 +211,15 @@ impl World {
             }
         }
         self.pump_agent(disk);
+    }
+
+    /// Has a disk hear again and again of volumes and deletions: it may hear too early or be away.
+    pub(crate) fn remind(&mut self, disk: usize) {
+        self.tell(disk);
+        if !self.agents[disk].lost {
+            let pause = self.chance.within(100 * MS..=400 * MS);
+            self.agenda.after(pause, Event::Remind(disk));
+        }
     }
 
     fn raise_some_cut(&mut self) {

@@ -4,7 +4,7 @@
 use crate::agenda::MS;
 use crate::trace::About;
 use crate::value::{Spot, Value, value_of};
-use crate::world::{Event, Phase, World};
+use crate::world::{Event, Phase, World, disk_number};
 use moraine_model::{BlockRange, ChunkIndex, Cut, Epoch, Role, Share, Stamp};
 use moraine_protocol::{At, Block, Refusal, Reply, Request, RequestId, Under, VersionKind};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl World {
                 .map
                 .entry(self.bucket(spot))
                 .in_sync()
-                .map(|id| self.disk_number(id))
+                .map(disk_number)
                 .collect();
             let disk = disks[self.chance.below(disks.len())];
             if let Some(what) = what {
@@ -142,11 +142,11 @@ impl World {
         }
         match (probe.what, reply) {
             (What::Head(value), Reply::Data { parts }) => {
-                let found = shown(&parts.is_empty(), data, spot);
+                let found = shown(parts.is_empty(), data, spot);
                 self.found_head(disk, spot, value, found);
             }
             (What::Snapshot(cut), Reply::Data { parts }) => {
-                let found = shown(&parts.is_empty(), data, spot);
+                let found = shown(parts.is_empty(), data, spot);
                 self.found_snapshot(disk, spot, cut, found);
             }
             (What::Layers, Reply::Layers { layers, .. }) => {
@@ -249,7 +249,7 @@ impl World {
                     .iter()
                     .filter(|listing| listing.role == Role::InSync)
                 {
-                    let disk = self.disk_number(listing.disk);
+                    let disk = disk_number(listing.disk);
                     if let Some(value) = self.history.block(spot).settled() {
                         self.look_at(engine, disk, spot, What::Head(value));
                     }
@@ -279,7 +279,7 @@ impl World {
             };
             let entry = self.map.entry(self.bucket(spot)).clone();
             let nothing = Versions::new();
-            let mut disks = entry.in_sync().map(|id| self.disk_number(id));
+            let mut disks = entry.in_sync().map(disk_number);
             let Some(first) = disks.next() else { continue };
             let one = by_disk.get(&first).unwrap_or(&nothing);
             for disk in disks {
@@ -304,8 +304,8 @@ impl World {
 }
 
 /// What the answer to a read of one block shows; `None` is garbage.
-fn shown(nothing: &bool, data: &[u8], spot: Spot) -> Option<Value> {
-    if *nothing || data.is_empty() {
+fn shown(nothing: bool, data: &[u8], spot: Spot) -> Option<Value> {
+    if nothing || data.is_empty() {
         return Some(Value::Zeros);
     }
     value_of(data, spot)

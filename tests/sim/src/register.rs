@@ -172,15 +172,14 @@ impl Register {
                     }
                 }
             }
-            Step::Read(op) => match self.results.get(&op) {
-                Some(Some(value)) => {
+            Step::Read(op) => {
+                if let Some(Some(value)) = self.results.get(&op) {
                     self.under_way.insert(op, Under::Read(*value));
                     let states = std::mem::take(&mut self.states);
                     let seen = states.into_iter().map(|state| self.seen(state));
                     self.states = seen.collect();
                 }
-                _ => {}
-            },
+            }
             Step::Ended(op) => return self.end(op),
             Step::Decided(op) => {
                 self.explore();

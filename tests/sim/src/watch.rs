@@ -28,8 +28,11 @@ pub(crate) struct Watch {
     received: BTreeMap<(LinkId, RequestId), Received>,
 }
 
-/// The share, generation and epoch that a request names.
-fn claims(request: &Request) -> Option<(BucketId, Option<(Share, Generation)>, Epoch)> {
+/// The bucket of a request, in whose name it is made if in an engine's, and the epoch.
+type Claims = (BucketId, Option<(Share, Generation)>, Epoch);
+
+/// What a request claims.
+fn claims(request: &Request) -> Option<Claims> {
     let of_engine = |under: &Under| {
         let share = under.share;
         (share.bucket, Some((share, under.generation)), under.epoch)

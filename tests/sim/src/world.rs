@@ -50,6 +50,8 @@ pub(crate) enum Event {
     EngineNews(usize, BucketEntry),
     /// A disk is told of the volumes, and of what is deleted.
     Tell(usize),
+    /// A disk is told again.
+    Remind(usize),
     /// The operator looks around.
     Operate,
     /// A replica's report reaches the operator.
@@ -229,7 +231,7 @@ impl World {
         }
         for disk in 0..self.agents.len() {
             let late = self.chance.within(0..=self.scenario.news);
-            self.agenda.after(late, Event::Tell(disk));
+            self.agenda.after(late, Event::Remind(disk));
         }
         self.agenda.after(20 * MS, Event::Operate);
         self.agenda.after(30 * MS, Event::Look);
@@ -263,11 +265,12 @@ impl World {
             Event::Poll(disk, boot) => self.poll(disk, boot),
             Event::Start(disk) => self.start_agent(disk),
             Event::Tick(engine) => self.tick(engine),
-            Event::Kept(engine, entry) => self.kept(engine, entry),
+            Event::Kept(engine, entry) => self.kept(engine, &entry),
             Event::Begin(engine) => self.begin_engine(engine),
             Event::DiskNews(disk, entry) => self.disk_news(disk, entry),
             Event::EngineNews(engine, entry) => self.engine_news(engine, entry),
             Event::Tell(disk) => self.tell(disk),
+            Event::Remind(disk) => self.remind(disk),
             Event::Operate => self.operate(),
             Event::Report(disk, bucket, since) => self.report(disk, bucket, since),
             Event::Work(engine) => self.work(engine),
@@ -335,11 +338,6 @@ impl World {
         bucket.expect("a pool has buckets")
     }
 
-    /// The number of the disk with this id.
-    pub(crate) fn disk_number(&self, id: DiskId) -> usize {
-        usize::try_from(id.get()).expect("a world has few disks") - 1
-    }
-
     /// The number of the volume with this id.
     pub(crate) fn volume_number(&self, id: VolumeId) -> Option<usize> {
         self.volumes.iter().position(|volume| volume.id == id)
@@ -351,4 +349,9 @@ impl World {
         let host = &self.engines[newest];
         (host.engine.is_some() && host.attached).then_some(newest)
     }
+}
+
+/// The number of the disk with this id.
+pub(crate) fn disk_number(id: DiskId) -> usize {
+    usize::try_from(id.get()).expect("a world has few disks") - 1
 }
