@@ -182,15 +182,21 @@ impl World {
         let boot = agent.boot;
         agent.replicas = Some(replicas);
         self.agenda.after(MS, Event::Poll(disk, boot));
-        let entries: Vec<_> = self.map.entries().cloned().collect();
-        for entry in entries {
-            self.tell_disk(disk, entry);
-        }
+        self.tell_disk_all(disk);
         if boot > 1 {
             let late = self.chance.within(0..=self.scenario.news);
             self.agenda.after(late, Event::Tell(disk));
         }
         self.pump_agent(disk);
+    }
+
+    /// What was learned and not yet durable is lost when a process ends or recovers, so the shell
+    /// tells it the whole map then.
+    fn tell_disk_all(&mut self, disk: usize) {
+        let entries: Vec<_> = self.map.entries().cloned().collect();
+        for entry in entries {
+            self.tell_disk(disk, entry);
+        }
     }
 
     /// A disk that a bit flip has made unreadable is replaced; any other must open.
@@ -322,7 +328,10 @@ impl World {
             self.agent_says(disk, output);
         }
         match again {
-            Ok(replicas) => self.agents[disk].replicas = Some(replicas),
+            Ok(replicas) => {
+                self.agents[disk].replicas = Some(replicas);
+                self.tell_disk_all(disk);
+            }
             Err(error) => {
                 self.hang_up_all(disk);
                 self.will_not_open(disk, &error);

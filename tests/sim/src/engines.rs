@@ -280,7 +280,7 @@ impl World {
             return;
         };
         let host = &mut self.engines[engine];
-        host.seen.heard(disk, (link, id), &reply);
+        host.seen.heard(disk, (link, id), &reply, &self.map);
         if let Some(core) = &mut host.engine {
             core.answered(PathId(link), id, reply, data);
             self.pump_engine(engine);

@@ -101,14 +101,13 @@ impl World {
                     crate::operator::short(entry)
                 ));
             }
-            let opened = |host: &&crate::engines::Host| {
-                host.engine.is_none() || host.superseded || host.seen.has_opened(entry)
-            };
-            if !self.engines.iter().all(|host| opened(&host)) {
-                return Some(format!(
-                    "not all have opened: {}",
-                    crate::operator::short(entry)
-                ));
+            let late = self.engines.iter().position(|host| {
+                let uses = self.uses(host.volume, entry.bucket());
+                host.engine.is_some() && !host.superseded && uses && !host.seen.has_opened(entry)
+            });
+            if let Some(late) = late {
+                let entry = crate::operator::short(entry);
+                return Some(format!("{} has not opened {entry}", self.name(late)));
             }
         }
         None

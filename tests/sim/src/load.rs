@@ -3,6 +3,7 @@
 use crate::agenda::MS;
 use crate::history::{Kind, Op};
 use crate::register::OpId;
+use crate::scenario::Fault;
 use crate::trace::About;
 use crate::value::{Spot, bytes_of, value_of};
 use crate::world::{Event, Phase, World};
@@ -136,7 +137,7 @@ impl World {
     fn write_done(&mut self, engine: usize, id: OpId, op: &Op) {
         self.counts.writes += 1;
         self.engines[engine].open_writes.remove(&id);
-        let wrong = self.engines[engine].seen.unproved(id, &self.map);
+        let wrong = self.engines[engine].seen.unproved(id);
         if let Some(what) = wrong {
             let what = format!(
                 "{} acknowledged {}, {what} (I8)",
@@ -191,6 +192,8 @@ impl World {
         let fine = match error {
             IoError::Fenced { .. } => !self.is_newest(engine),
             IoError::NoSpace | IoError::TimedOut { .. } => true,
+            // The last replica in sync may be the one whose disk fails reads for a moment.
+            IoError::Damaged { .. } => self.scenario.faults.contains(&Fault::FailReads),
             IoError::Detached => self.engines[engine].detaching,
             _ => false,
         };

@@ -114,6 +114,8 @@ impl Scenario {
                 faults.extend((0..weight).map(|_| fault));
             }
         }
+        let calm = chance.skewed(8 * MS..=300 * MS);
+        let chaos = (calm / 3 * chance.within(5..=50)).max(300 * MS);
         Self {
             nodes,
             disks: 1 + usize::from(chance.permille(250)),
@@ -130,15 +132,15 @@ impl Scenario {
             },
             depth: 1 + chance.below(6),
             span: chance.skewed(1..=6),
-            operations: chance.within(60..=260),
-            pause: chance.skewed(MS / 10..=20 * MS),
+            operations: chance.within(80..=400),
+            pause: chance.skewed(MS / 10..=(calm / 4).max(MS)),
             latency: chance.skewed(MS / 10..=20 * MS),
             disk_latency: chance.skewed(MS / 20..=8 * MS),
             paths: 1 + u64::from(chance.permille(200)),
             news: chance.skewed(MS..=1500 * MS),
-            calm: chance.skewed(4 * MS..=400 * MS),
+            calm,
             stale: chance.skewed(100 * MS..=1500 * MS),
-            chaos: chance.within(500 * MS..=4000 * MS),
+            chaos,
             cut_permille: if chance.permille(600) { 25 } else { 0 },
             only_known: chance.permille(300),
             faults,

@@ -172,14 +172,16 @@ pub(crate) struct Seen {
     asked: BTreeMap<(LinkId, RequestId), Asked>,
     opened: BTreeSet<(BucketId, Epoch, DiskId)>,
     acks: BTreeSet<(u64, Epoch, DiskId)>,
-    parts: BTreeMap<OpId, BTreeMap<(BucketId, u64), u64>>,
+    /// Sequences that all replicas of some entry have acknowledged under it.
+    proved: BTreeSet<u64>,
+    parts: BTreeMap<OpId, BTreeSet<(BucketId, u64, u64)>>,
     kept: BTreeMap<BucketId, Epoch>,
 }
 
 #[derive(Debug)]
 enum Asked {
     Open(BucketId, Epoch),
-    Write(u64, Epoch),
+    Write(BucketId, u64, Epoch),
 }
 
 impl Seen {
@@ -190,13 +192,27 @@ impl Seen {
     }
 
     /// A reply of a disk reaches the engine.
-    pub(crate) fn heard(&mut self, disk: DiskId, name: (LinkId, RequestId), reply: &Reply) {
+    pub(crate) fn heard(
+        &mut self,
+        disk: DiskId,
+        name: (LinkId, RequestId),
+        reply: &Reply,
+        map: &Map,
+    ) {
         match (self.asked.remove(&name), reply) {
             (Some(Asked::Open(bucket, epoch)), Reply::Opened { .. }) => {
                 self.opened.insert((bucket, epoch, disk));
             }
-            (Some(Asked::Write(sequence, epoch)), Reply::Done) => {
+            (Some(Asked::Write(bucket, sequence, epoch)), Reply::Done) => {
                 self.acks.insert((sequence, epoch, disk));
+                let known = self.kept.get(&bucket).copied().unwrap_or_default();
+                let by_all = map.at(bucket, epoch).is_some_and(|entry| {
+                    let mut listings = entry.listings().iter();
+                    listings.all(|listing| self.acks.contains(&(sequence, epoch, listing.disk)))
+                });
+                if by_all && epoch >= known {
+                    self.proved.insert(sequence);
+                }
             }
             _ => {}
         }
@@ -209,34 +225,20 @@ impl Seen {
         disks.all(|disk| self.opened.contains(&(entry.bucket(), entry.epoch(), disk)))
     }
 
-    /// Why an acknowledgement of this write has no right: some part of it was not acknowledged by
-    /// all that an entry lists under that entry's epoch, or the engine knew a newer one.
-    pub(crate) fn unproved(&self, op: OpId, map: &Map) -> Option<String> {
+    /// Why an acknowledgement of this write has no right: some part of it was never acknowledged by
+    /// all that an entry lists under that entry's epoch, while the engine knew no newer one.
+    pub(crate) fn unproved(&self, op: OpId) -> Option<String> {
         let Some(parts) = self.parts.get(&op) else {
             return Some("of which it had sent nothing".into());
         };
-        for (bucket, sequence) in parts.keys() {
-            let known = self.kept.get(bucket).copied().unwrap_or_default();
-            let acks = self
-                .acks
-                .range((*sequence, known, DiskId::new(1).expect("it is not zero"))..);
-            let mut epochs = acks
-                .take_while(|(of, ..)| of == sequence)
-                .map(|(_, epoch, _)| *epoch);
-            let by_all = |epoch: Epoch| {
-                map.at(*bucket, epoch).is_some_and(|entry| {
-                    let mut listings = entry.listings().iter();
-                    listings.all(|listing| self.acks.contains(&(*sequence, epoch, listing.disk)))
-                })
-            };
-            if !epochs.any(by_all) {
-                return Some(format!(
-                    "though not all replicas had acknowledged sequence {sequence} in bucket {}",
-                    bucket.get()
-                ));
-            }
-        }
-        None
+        let mut missing = parts
+            .iter()
+            .filter(|(_, sequence, _)| !self.proved.contains(sequence));
+        let (bucket, sequence, _) = missing.next()?;
+        let bucket = bucket.get();
+        Some(format!(
+            "though not all replicas had acknowledged sequence {sequence} in bucket {bucket}"
+        ))
     }
 }
 
@@ -257,19 +259,34 @@ impl World {
             }
             Request::Write {
                 under, sequence, ..
-            } => (under, Some(Asked::Write(*sequence, under.epoch))),
+            } => (
+                under,
+                Some(Asked::Write(under.share.bucket, *sequence, under.epoch)),
+            ),
             Request::Read { under, .. } => (under, None),
             _ => return,
         };
         let bucket = under.share.bucket;
-        let opened = self
-            .map
-            .at(bucket, under.epoch)
-            .is_some_and(|entry| self.engines[engine].seen.has_opened(entry));
+        // Writes in flight go to each replica as soon as that has opened; what is acknowledged by
+        // all has then been opened by all.
+        let host = &self.engines[engine];
+        let disk = self
+            .links
+            .get(&name.0)
+            .map(|wire| self.agents[wire.disk].id);
+        let opened = match (request, disk) {
+            (Request::Write { .. }, Some(disk)) => {
+                host.seen.opened.contains(&(bucket, under.epoch, disk))
+            }
+            _ => {
+                let entry = self.map.at(bucket, under.epoch);
+                entry.is_some_and(|entry| host.seen.has_opened(entry))
+            }
+        };
         if !opened {
-            let name = self.name(engine);
             let what = format!(
-                "{name} uses bucket {} before all have opened epoch {} (I5)",
+                "{} uses bucket {} before all have opened epoch {} (I5): {request:?}",
+                self.name(engine),
                 bucket.get(),
                 under.epoch.0
             );
@@ -299,14 +316,33 @@ impl World {
         let host = &self.engines[engine];
         let op = match content {
             Content::Data { .. } => label.filter(|op| host.unanswered.contains(op)),
-            Content::Zero => host.unanswered.iter().copied().find(|op| {
-                let op = &self.history.ops[op];
-                op.kind == Kind::Zero && op.blocks.start <= first && end <= op.blocks.end
+            // Zeros bear no label. Overlapping operations are done one after another, so a part
+            // that was never sent is of the first one that has none of this range yet.
+            Content::Zero
+                if host
+                    .seen
+                    .parts
+                    .values()
+                    .flatten()
+                    .any(|part| part.1 == *sequence) =>
+            {
+                None
+            }
+            Content::Zero => host.unanswered.iter().copied().find(|id| {
+                let op = &self.history.ops[id];
+                let (start, stop) = (first / 1024 * 1024, first / 1024 * 1024 + 1024);
+                let exact = op.blocks.start.max(start) == first && op.blocks.end.min(stop) == end;
+                let sent = host
+                    .seen
+                    .parts
+                    .get(id)
+                    .is_some_and(|parts| parts.iter().any(|part| part.2 == first));
+                op.kind == Kind::Zero && exact && !sent
             }),
         };
         if let Some(op) = op {
             let parts = self.engines[engine].seen.parts.entry(op).or_default();
-            parts.insert((under.share.bucket, *sequence), end - first);
+            parts.insert((under.share.bucket, *sequence, first));
         }
     }
 }

@@ -338,6 +338,15 @@ impl World {
         bucket.expect("a pool has buckets")
     }
 
+    /// Whether a volume has a chunk in a bucket.
+    pub(crate) fn uses(&self, volume: usize, bucket: BucketId) -> bool {
+        let mut chunks = (0..self.scenario.chunks).map(|chunk| Spot {
+            volume,
+            block: chunk * 1024,
+        });
+        chunks.any(|spot| self.bucket(spot) == bucket)
+    }
+
     /// The number of the volume with this id.
     pub(crate) fn volume_number(&self, id: VolumeId) -> Option<usize> {
         self.volumes.iter().position(|volume| volume.id == id)
