@@ -7,13 +7,13 @@
 
 mod plan;
 
-use crate::asks::{Look, Purpose};
+use crate::asks::{Ask, Look, Purpose};
 use crate::bucket::{Bucket, Replica, Stage};
 use crate::engine::Engine;
 use crate::flight::{Flight, For};
 use crate::verify::{Bad, Found, verify};
 use bytes::Bytes;
-use moraine_model::{BlockRange, BucketId, ChunkIndex, Cut, Role, Stamp};
+use moraine_model::{BlockRange, BucketId, Checksums, ChunkIndex, Cut, Role, Stamp};
 use moraine_protocol::{ChunkStamp, Content, LayerStamp, Part, Refusal, Reply, Version};
 use plan::{Fix, Held, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -404,7 +404,7 @@ impl Engine {
             return self.wrong_answer(key);
         };
         let ask = *self.net.asks.get(key);
-        let found = match verify(range, parts, payload) {
+        let found = match verify(range, parts, payload.clone()) {
             Ok(found) => found,
             Err(Bad::Blocks(blocks)) => {
                 self.metrics.mismatches += blocks.len() as u64;
@@ -421,26 +421,56 @@ impl Engine {
         if !plan::shows(held, cut, newest, range, &found) {
             return self.wrong_answer(key);
         }
-        self.write_found(ask.bucket, cut, range, &found);
+        self.write_found(&ask, cut, range, Shown { found, payload });
         self.question_done(key);
     }
 
     /// Writes what a replica in sync shows: data and zeros as they are, zeros where there is
-    /// nothing, and nothing where a newer cut has covered it.
-    fn write_found(&mut self, id: BucketId, cut: Cut, range: BlockRange, found: &[Found]) {
-        let mut next = range.first();
-        for run in found {
-            if let Some(gap) = BlockRange::between(next, run.range.first()) {
-                self.write_to_all(id, cut, gap, (Content::Zero, None));
-            }
+    /// nothing, and nothing where a newer cut has covered it. Data of blocks that follow one another
+    /// follows in the payload too, so that it goes out in one write.
+    fn write_found(&mut self, ask: &Ask, cut: Cut, range: BlockRange, shown: Shown) {
+        let (mut next, mut at) = (range.first(), 0);
+        let mut runs: Vec<(BlockRange, Option<(Vec<u32>, Bytes)>)> = Vec::new();
+        for run in shown.found {
+            runs.extend(BlockRange::between(next, run.range.first()).map(|gap| (gap, None)));
             next = run.range.end();
-            if run.inherited || run.cut <= cut {
-                let data = (!run.data.is_empty()).then(|| run.data.clone());
-                self.write_to_all(id, cut, run.range, (run.content.clone(), data));
+            let from = at;
+            at += run.data.len();
+            if !run.inherited && run.cut > cut {
+                continue;
+            }
+            let Content::Data { checksums } = run.content else {
+                runs.push((run.range, None));
+                continue;
+            };
+            if let Some((last, Some((sums, data)))) = runs.last_mut()
+                && last.end() == run.range.first()
+                && let Some(both) = BlockRange::between(last.first(), run.range.end())
+            {
+                *last = both;
+                sums.extend(checksums.iter());
+                *data = shown.payload.slice(at - both.bytes()..at);
+            } else {
+                let data = shown.payload.slice(from..at);
+                runs.push((run.range, Some((checksums.to_vec(), data))));
             }
         }
-        if let Some(gap) = BlockRange::between(next, range.end()) {
-            self.write_to_all(id, cut, gap, (Content::Zero, None));
+        runs.extend(BlockRange::between(next, range.end()).map(|gap| (gap, None)));
+        for (range, data) in runs {
+            let change = match data {
+                None => (Content::Zero, None),
+                Some((sums, data)) => {
+                    let checksums = Checksums::from(sums);
+                    (Content::Data { checksums }, Some(data))
+                }
+            };
+            self.write_to_all(ask.bucket, cut, range, change);
         }
     }
+}
+
+/// What a replica showed, and the data of all of it.
+struct Shown {
+    found: Vec<Found>,
+    payload: Bytes,
 }

@@ -8,11 +8,15 @@
 //! the rules that it must hold.
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod error;
+mod kept;
 mod metrics;
+mod notes;
 mod options;
 mod output;
 mod replicas;
+mod sync;
 
 pub use error::{DescriptionTooLong, RecoverError, StartError};
 pub use metrics::{Metrics, RefusalCounts};

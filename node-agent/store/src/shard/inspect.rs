@@ -17,6 +17,11 @@ impl<D: Disk> Shard<D> {
         self.segments.superblock
     }
 
+    /// Which shard of the disk it is.
+    pub fn number(&self) -> u32 {
+        self.segments.shard
+    }
+
     /// Which blocks of a segment the index refers to; `None` if the shard does not have it, or had
     /// it and found nothing in it.
     pub fn live(&self, segment: u32) -> Option<&Bitmap> {
