@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) generation: Generation,
     /// The core, while the process lives.
     pub(crate) engine: Option<Engine>,
+    /// Whether the process has ended, or is never to begin.
+    pub(crate) dead: bool,
     /// Whether it serves.
     pub(crate) attached: bool,
     /// Whether a newer engine serves, so that what this one has not acknowledged is decided.
@@ -110,6 +112,7 @@ impl World {
             node,
             generation,
             engine: None,
+            dead: false,
             attached: false,
             superseded: false,
             cut: 0,
@@ -133,6 +136,9 @@ impl World {
             return;
         }
         let host = &mut self.engines[number];
+        if host.dead {
+            return;
+        }
         let volume = &self.volumes[host.volume];
         let buckets = self.scenario.buckets;
         let size_bytes = self.scenario.chunks << 22;
@@ -172,6 +178,7 @@ impl World {
 
     /// The engine's process ends; what it had sent may still arrive.
     pub(crate) fn kill_engine(&mut self, number: usize) {
+        self.engines[number].dead = true;
         if self.engines[number].engine.take().is_none() {
             return;
         }
@@ -436,8 +443,8 @@ impl World {
                 .last()
                 .expect("each volume was attached");
             let host = &self.engines[newest];
-            let begun = !host.entries.is_empty();
-            if host.engine.is_none() && !begun && self.phase != Phase::Over {
+            let to_begin = !host.dead && !host.entries.is_empty();
+            if host.engine.is_none() && !to_begin && self.phase != Phase::Over {
                 self.attach(volume);
             }
         }

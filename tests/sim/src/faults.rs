@@ -9,6 +9,7 @@ use crate::trace::About;
 use crate::value::label_of;
 use crate::world::{Event, Phase, World};
 use moraine_model::{BucketId, DiskId};
+use moraine_store::format::{Head, SegmentState};
 use std::sync::atomic::Ordering;
 
 impl World {
@@ -55,6 +56,7 @@ impl World {
                     .writes
                     .store(count, Ordering::Relaxed);
             }
+            Fault::FailReads if !self.is_dispensable(disk) => {}
             Fault::FailReads => {
                 let count = u32::try_from(self.chance.within(1..=4)).unwrap_or(1);
                 self.agents[disk]
@@ -184,7 +186,13 @@ impl World {
         }
         let blocks = self.scenario.segments * 64;
         for _ in 0..24 {
-            let offset = (256 + self.chance.within(0..=blocks - 1)) * 4096;
+            let block = self.chance.within(0..=blocks - 1);
+            // What rots at the end of an open extent before a crash can't be told from a write that
+            // was torn: that much the store does not promise.
+            if !self.is_closed(disk, block / 64) {
+                continue;
+            }
+            let offset = (256 + block) * 4096;
             let mut bytes = [0; 4096];
             self.agents[disk].platter.peek(offset, &mut bytes);
             let Some((write, spot)) = label_of(&bytes) else {
@@ -199,6 +207,21 @@ impl World {
             });
             return;
         }
+    }
+
+    /// Whether a segment of a disk holds a closed extent.
+    fn is_closed(&self, disk: usize, segment: u64) -> bool {
+        let copies = [0, 2].map(|copy| {
+            let mut bytes = [0; 4096];
+            let block = 256 + segment * 64 + copy;
+            self.agents[disk].platter.peek(block * 4096, &mut bytes);
+            Head::decode(&bytes).ok()
+        });
+        let newest = copies
+            .into_iter()
+            .flatten()
+            .max_by_key(|head| head.sequence);
+        newest.is_some_and(|head| head.state == SegmentState::Closed)
     }
 
     /// A new engine, beside whatever becomes of the former.

@@ -3,11 +3,14 @@
 
 use crate::agenda::{MS, Micros};
 use crate::history::Kind;
-use crate::world::{Event, Phase, World};
+use crate::world::{Event, Phase, World, disk_number};
 use moraine_model::Role;
 
 /// How long it may take until everything has come to rest.
 const PATIENCE: Micros = 60_000 * MS;
+
+/// How long it must have been so.
+const QUIET: Micros = 1500 * MS;
 
 impl World {
     /// No more faults.
@@ -47,6 +50,8 @@ impl World {
         self.ensure_engines();
         let waits = self.what_waits();
         match (self.phase, &waits) {
+            // Time for the last deletions to be told to those that came in sync last.
+            (Phase::Calm, None) if self.agenda.now() - self.busy < QUIET => {}
             (Phase::Calm, None) => {
                 self.phase = Phase::Reading;
                 self.read_all();
@@ -56,7 +61,7 @@ impl World {
                 self.compare_layers();
                 self.phase = Phase::Over;
             }
-            _ => {}
+            _ => self.busy = self.agenda.now(),
         }
         if self.agenda.now() - self.calm_since > PATIENCE {
             let waits = waits.unwrap_or_else(|| "direct looks are not answered".into());
@@ -95,6 +100,14 @@ impl World {
                 .listings()
                 .iter()
                 .all(|listing| listing.role == Role::InSync);
+            let dead = entry.listings().iter().find(|listing| {
+                let agent = &self.agents[disk_number(listing.disk)];
+                agent.lost || agent.replicas.is_none()
+            });
+            if dead.is_some() {
+                let entry = crate::operator::short(entry);
+                return Some(format!("a dead replica is listed: {entry}"));
+            }
             if !whole || entry.listings().len() != self.scenario.replicas {
                 return Some(format!(
                     "not all replicas are in sync: {}",

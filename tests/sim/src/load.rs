@@ -3,7 +3,6 @@
 use crate::agenda::MS;
 use crate::history::{Kind, Op};
 use crate::register::OpId;
-use crate::scenario::Fault;
 use crate::trace::About;
 use crate::value::{Spot, bytes_of, value_of};
 use crate::world::{Event, Phase, World};
@@ -192,8 +191,6 @@ impl World {
         let fine = match error {
             IoError::Fenced { .. } => !self.is_newest(engine),
             IoError::NoSpace | IoError::TimedOut { .. } => true,
-            // The last replica in sync may be the one whose disk fails reads for a moment.
-            IoError::Damaged { .. } => self.scenario.faults.contains(&Fault::FailReads),
             IoError::Detached => self.engines[engine].detaching,
             _ => false,
         };

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const USAGE: &str =
-    "usage: moraine-sim [--seeds N] [--first S] [--threads N] [--mutation NAME] [--go-on]";
+const USAGE: &str = "usage: moraine-sim [--seeds N] [--first S] [--threads N] [--mutation NAME] [--go-on] [--lines N]";
 
 struct Options {
     seeds: u64,
@@ -19,6 +18,7 @@ struct Options {
     threads: usize,
     mutation: Option<Mutation>,
     go_on: bool,
+    lines: usize,
 }
 
 fn options() -> Result<Options, String> {
@@ -28,6 +28,7 @@ fn options() -> Result<Options, String> {
         threads: thread::available_parallelism().map_or(1, usize::from),
         mutation: None,
         go_on: false,
+        lines: 100,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -41,6 +42,7 @@ fn options() -> Result<Options, String> {
             "--first" => options.first = number(value()?)?,
             "--threads" => options.threads = usize::try_from(number(value()?)?).unwrap_or(1).max(1),
             "--mutation" => options.mutation = Some(value()?.parse()?),
+            "--lines" => options.lines = usize::try_from(number(value()?)?).unwrap_or(100),
             "--go-on" => options.go_on = true,
             _ => return Err(format!("{word} is not known; {USAGE}")),
         }
@@ -139,7 +141,7 @@ fn report(options: &Options, progress: &Progress, took: Duration) -> ExitCode {
     let mut failures = progress.failed();
     failures.sort_by_key(|failure| failure.seed);
     if let Some(first) = failures.first() {
-        for line in story(first, options.mutation) {
+        for line in story(first, options.mutation, options.lines) {
             println!("{line}");
         }
     }

@@ -6,6 +6,7 @@ use crate::mutation::Mutation;
 use crate::trace::About;
 use crate::world::{Event, Phase, World, disk_number};
 use moraine_model::{BucketEntry, BucketId, DiskId, Epoch, Role};
+use std::sync::atomic::Ordering;
 
 /// What it remembers beside the map.
 #[derive(Debug, Default)]
@@ -99,7 +100,8 @@ impl World {
     /// Whether a disk is neither dead nor spoiled.
     pub(crate) fn is_sound(&self, disk: DiskId) -> bool {
         let agent = &self.agents[disk_number(disk)];
-        !agent.lost && !agent.rotten
+        let reads = agent.switches.reads.load(Ordering::Relaxed) == 0;
+        !agent.lost && !agent.rotten && reads
     }
 
     /// Takes a replica out of the map.

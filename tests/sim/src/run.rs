@@ -86,10 +86,11 @@ fn run_with(seed: u64, mutation: Option<Mutation>, trace: &Trace) -> Result<Outc
     })
 }
 
-/// The story of a failed run, for a person: the run is made again and tells it.
-pub fn story(failure: &Failure, mutation: Option<Mutation>) -> Vec<String> {
+/// The story of a failed run, for a person, in so many lines at most: the run is made again and
+/// tells it.
+pub fn story(failure: &Failure, mutation: Option<Mutation>, lines: usize) -> Vec<String> {
     let trace = Trace::kept();
     // The failure is known; this time only the story counts.
     drop(run_with(failure.seed, mutation, &trace));
-    trace.story(failure.spot)
+    trace.story(failure.spot, lines)
 }

@@ -29,9 +29,6 @@ struct Line {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trace(Option<Arc<Mutex<Vec<Line>>>>);
 
-/// Most lines of a story.
-const LINES_MAX: usize = 120;
-
 impl Trace {
     /// A trace that is kept.
     pub(crate) fn kept() -> Self {
@@ -47,8 +44,8 @@ impl Trace {
         }
     }
 
-    /// The last lines of what matters for a block, or for all if none is named.
-    pub(crate) fn story(&self, spot: Option<(Spot, BucketId)>) -> Vec<String> {
+    /// The last lines, so many at most, of what matters for a block, or for all if none is named.
+    pub(crate) fn story(&self, spot: Option<(Spot, BucketId)>, most: usize) -> Vec<String> {
         let Some(lines) = &self.0 else {
             return Vec::new();
         };
@@ -62,7 +59,7 @@ impl Trace {
             }
         };
         let told: Vec<&Line> = lines.iter().filter(matters).collect();
-        let skipped = told.len().saturating_sub(LINES_MAX);
+        let skipped = told.len().saturating_sub(most);
         let words = |line: &&Line| {
             let at = line.at;
             format!("{:>6}.{:03} ms  {}", at / 1000, at % 1000, line.text)
@@ -85,7 +82,7 @@ mod tests {
         trace.line(1002, About::Bucket(bucket(2)), || "other map".into());
         trace.line(1003, About::Blocks(spot(4), 2), || "write".into());
         trace.line(1004, About::Blocks(spot(6), 2), || "other write".into());
-        let story = trace.story(Some((spot(5), bucket(1))));
+        let story = trace.story(Some((spot(5), bucket(1))), 9);
         assert_eq!(
             story,
             [
@@ -94,7 +91,7 @@ mod tests {
                 "     1.003 ms  write"
             ]
         );
-        assert_eq!(trace.story(None).len(), 5);
-        assert!(Trace::default().story(None).is_empty());
+        assert_eq!(trace.story(None, 9).len(), 5);
+        assert!(Trace::default().story(None, 9).is_empty());
     }
 }

@@ -167,6 +167,8 @@ pub(crate) struct World {
     pub(crate) mutation: Option<Mutation>,
     pub(crate) phase: Phase,
     pub(crate) calm_since: Micros,
+    /// When something was not at rest the last time.
+    pub(crate) busy: Micros,
     pub(crate) counts: Counts,
     pub(crate) trace: Trace,
     pub(crate) violation: Option<Violation>,
@@ -197,6 +199,7 @@ impl World {
             mutation,
             phase: Phase::Chaos,
             calm_since: 0,
+            busy: 0,
             counts: Counts::default(),
             trace,
             violation: None,
