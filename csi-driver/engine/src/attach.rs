@@ -66,6 +66,7 @@ impl Engine {
         if !matches!(bucket.stage, Stage::Whole) {
             // The engine may have been told of an older cut than its predecessor has used.
             self.wanted_cut = self.wanted_cut.max(opened.cut);
+            self.order_cut();
         }
         self.send_flights(id, slot);
         self.go_on_opening(id);
@@ -103,11 +104,14 @@ impl Engine {
             return;
         }
         if self.phase == Phase::Attaching {
+            if !self.wanted_cut_is_kept() {
+                return;
+            }
             // Every bucket is reconciled, so that all writes with older cuts are on all replicas.
             self.phase = Phase::Attached;
             self.cut = self.wanted_cut;
             self.outputs.push_back(Output::Attached);
-            self.outputs.push_back(Output::CutReached { cut: self.cut });
+            self.say_cut();
             self.unpark_all();
         }
         if let Some(size_bytes) = self.growing_to.take() {

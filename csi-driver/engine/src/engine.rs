@@ -61,6 +61,9 @@ pub struct Engine {
     /// The cut of new writes, and the one that they are to have.
     pub(crate) cut: Cut,
     pub(crate) wanted_cut: Cut,
+    /// The greatest cut that is durable here, and the greatest that was ordered to be.
+    pub(crate) kept_cut: Option<Cut>,
+    pub(crate) ordered_cut: Option<Cut>,
     /// The sequence number of the last write that was begun.
     pub(crate) issued: u64,
     /// The newest entries of buckets that the volume doesn't use.
@@ -130,6 +133,8 @@ impl Engine {
             growing_to: None,
             cut,
             wanted_cut: cut,
+            kept_cut: None,
+            ordered_cut: None,
             issued: 0,
             unused: BTreeMap::new(),
             missing: placing.used(0..address::chunks_of(blocks)),
@@ -157,6 +162,7 @@ impl Engine {
         if let Some(bucket) = engine.missing.first() {
             return Err(NewError::NoEntry { bucket: *bucket });
         }
+        engine.order_cut();
         Ok(engine)
     }
 
@@ -215,9 +221,22 @@ impl Engine {
 
     /// Writes are to have this cut, as soon as those with the older one are acknowledged. Answered
     /// with [`Output::CutReached`], at once if it has been reached.
+    ///
+    /// Only a cut from a version of the volume's object that names this engine's own attachment may
+    /// be given here: a newer engine is told at least every cut that this one begins.
     pub fn raise_cut(&mut self, cut: Cut) {
         if !self.has_ended() {
             self.want_cut(cut);
+            self.send_all();
+        }
+    }
+
+    /// The cut that [`Output::KeepCut`] named is durable.
+    pub fn kept_cut(&mut self, cut: Cut) {
+        if !self.has_ended() {
+            self.kept_cut = self.kept_cut.max(Some(cut));
+            self.go_on_attaching();
+            self.begin_cut();
             self.send_all();
         }
     }

@@ -78,22 +78,32 @@ pub enum Output {
         /// Whether every replica knows that there is nothing to reconcile.
         clean: bool,
     },
-    /// Every write from now on has this cut, and every write with an older one is acknowledged.
+    /// Make this cut durable, so that the next engine of the volume doesn't write with an older one
+    /// into a snapshot that is ready, and say so with [`crate::Engine::kept_cut`]; until then no
+    /// write has it.
+    KeepCut {
+        /// The cut.
+        cut: Cut,
+    },
+    /// Every write from now on has this cut, and every write with an older one is acknowledged. The
+    /// report of an engine that is superseded counts for nothing: it is to name the generation.
     CutReached {
         /// The cut.
         cut: Cut,
+        /// The engine's own generation.
+        generation: Generation,
     },
     /// The volume has this size now.
     Resized {
         /// The size.
         size_bytes: u64,
     },
-    /// The disk can't be reached, or doesn't answer in time.
+    /// The disk can't be reached, doesn't answer in time, or has had no room for a write for a while.
     Suspect {
         /// Which.
         disk: DiskId,
     },
-    /// A disk that was suspected answers again.
+    /// A disk that was suspected answers and takes writes again, or isn't used by the volume any more.
     Trust {
         /// Which.
         disk: DiskId,

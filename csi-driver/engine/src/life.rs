@@ -17,18 +17,41 @@ impl Engine {
         let reached = !self.is_attaching() && cut <= self.cut;
         self.wanted_cut = self.wanted_cut.max(cut);
         if reached {
-            self.outputs.push_back(Output::CutReached { cut: self.cut });
+            self.say_cut();
         }
+        self.order_cut();
         self.begin_cut();
+    }
+
+    /// Orders the wanted cut to be made durable: before a write has it, so that a restarted engine
+    /// can't write with an older one behind it.
+    pub(crate) fn order_cut(&mut self) {
+        let cut = self.wanted_cut;
+        if self.ordered_cut < Some(cut) {
+            self.ordered_cut = Some(cut);
+            self.outputs.push_back(Output::KeepCut { cut });
+        }
+    }
+
+    pub(crate) fn wanted_cut_is_kept(&self) -> bool {
+        self.kept_cut >= Some(self.wanted_cut)
+    }
+
+    pub(crate) fn say_cut(&mut self) {
+        self.outputs.push_back(Output::CutReached {
+            cut: self.cut,
+            generation: self.generation,
+        });
     }
 
     /// Begins the wanted cut when nothing with an older one is in flight, in any bucket: writes of
     /// two cuts never are at once, so that all volumes of a group can be cut at one moment.
     pub(crate) fn begin_cut(&mut self) {
         let serves = matches!(self.phase, Phase::Attached | Phase::Detaching);
-        if serves && self.holds_writes() && self.flights.is_empty() {
+        let may = serves && self.holds_writes() && self.wanted_cut_is_kept();
+        if may && self.flights.is_empty() {
             self.cut = self.wanted_cut;
-            self.outputs.push_back(Output::CutReached { cut: self.cut });
+            self.say_cut();
             self.unpark_all();
         }
     }
@@ -138,7 +161,10 @@ impl Engine {
     /// Nothing is done from here on: everything unanswered ends with this error, and what was not
     /// yet sent is not sent.
     pub(crate) fn end(&mut self, error: IoError) {
-        let unsent = |output: &Output| matches!(output, Output::Send { .. } | Output::Keep { .. });
+        let unsent = |output: &Output| {
+            use Output::{Keep, KeepCut, Send};
+            matches!(output, Send { .. } | Keep { .. } | KeepCut { .. })
+        };
         self.outputs.retain(|output| !unsent(output));
         for (_, operation) in &self.ios.operations {
             self.metrics.failed += 1;

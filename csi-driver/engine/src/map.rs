@@ -57,7 +57,8 @@ impl Engine {
     fn adopt(&mut self, entry: BucketEntry) {
         let id = entry.bucket();
         self.metrics.entries += 1;
-        for replica in std::mem::take(&mut self.bucket_mut(id).replicas) {
+        let former = std::mem::take(&mut self.bucket_mut(id).replicas);
+        for replica in &former {
             self.net.disk_mut(replica.disk).buckets.remove(&id);
         }
         let mut replicas = Vec::with_capacity(entry.listings().len());
@@ -71,6 +72,11 @@ impl Engine {
                 opening: Opening::Not,
                 closing: Closing::Not,
             });
+        }
+        for replica in former {
+            if self.net.disk(replica.disk).buckets.is_empty() {
+                self.has_left(replica.disk);
+            }
         }
         let bucket = self.bucket_mut(id);
         (bucket.replicas, bucket.entry) = (replicas, entry.clone());

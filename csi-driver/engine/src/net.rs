@@ -13,6 +13,21 @@ const FADE: u64 = 8;
 /// How much better than the local replica another one must look to be read instead.
 const LOCAL_BONUS: u64 = 4;
 
+/// What speaks against a disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Doubts {
+    /// It has been without a path, or has owed an answer, for too long.
+    pub(crate) late: bool,
+    /// It has had no room for a write for too long.
+    pub(crate) full: bool,
+}
+
+impl Doubts {
+    pub(crate) fn any(self) -> bool {
+        self.late || self.full
+    }
+}
+
 /// A disk that holds replicas of the volume.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -26,7 +41,7 @@ pub(crate) struct Disk {
     latency: u64,
     /// Since when it has had no path.
     pub(crate) pathless_since: Option<u64>,
-    pub(crate) suspected: bool,
+    pub(crate) doubts: Doubts,
     /// The buckets whose entries have ever listed it.
     pub(crate) buckets: BTreeSet<BucketId>,
     /// Buckets that wait to be opened, and how many are being opened.
@@ -85,7 +100,7 @@ impl Net {
                 outstanding: 0,
                 latency: 0,
                 pathless_since: Some(now_ms),
-                suspected: false,
+                doubts: Doubts::default(),
                 buckets: BTreeSet::new(),
                 to_open: VecDeque::new(),
                 opening: 0,

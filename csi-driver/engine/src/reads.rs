@@ -80,7 +80,7 @@ impl Engine {
         let reachable = |slot: &u8| {
             let disk = self.net.disk(bucket.replica(*slot).disk);
             disk.has_path()
-                .then(|| (disk.suspected, disk.burden(), *slot))
+                .then(|| (disk.doubts.late, disk.burden(), *slot))
         };
         let free = bucket.slots();
         let free = free.filter(|slot| good & !read.busy & (1 << slot) != 0);
@@ -253,7 +253,7 @@ impl Engine {
                 && free
                 && replica.role == Role::InSync
                 && disk.has_path()
-                && !disk.suspected
+                && !disk.doubts.late
         });
         if other {
             self.read_elsewhere(key, slot);

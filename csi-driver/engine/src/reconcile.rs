@@ -15,7 +15,7 @@ use crate::verify::{Bad, Found, verify};
 use bytes::Bytes;
 use moraine_model::{BlockRange, BucketId, Checksums, ChunkIndex, Cut, Role, Stamp};
 use moraine_protocol::{ChunkStamp, Content, LayerStamp, Part, Refusal, Reply, Version};
-use plan::{Fix, Held, Source};
+use plan::{Fix, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often data that was damaged on its way is asked for before the copy counts as bad.
@@ -75,25 +75,23 @@ impl Bucket {
             .expect("a chunk's questions are answered before the next chunk")
     }
 
-    /// The writes that bring this layer of the chunk to one state in these blocks.
-    fn plan(&mut self, cut: Cut, range: BlockRange) -> Vec<Fix> {
-        let replicas = self.replicas.clone();
-        let reconcile = self.reconcile_mut();
-        let top = reconcile.top;
+    /// Lets a plan be made of what is known of the chunk.
+    fn plan<R>(&self, make: impl FnOnce(&plan::Chunk<'_>) -> R) -> R {
+        let Stage::Reconciling(reconcile) = &self.stage else {
+            unreachable!("its questions are asked and answered within one epoch");
+        };
         let work = reconcile.chunk.as_ref().expect("a chunk is looked at");
-        let by_slot = work.versions.get(&cut).expect("the layer was asked for");
-        let held = replicas
-            .iter()
-            .zip(by_slot)
-            .map(|(replica, versions)| Held {
-                in_sync: replica.role == Role::InSync,
-                since: replica.since,
-                versions,
-            });
-        let held: Vec<Held<'_>> = held.collect();
-        plan::plan(top, range, &held, |slot, block| {
-            work.damaged.contains(&(cut, slot, block))
-        })
+        let slots = self.replicas.iter().map(|replica| plan::Slot {
+            in_sync: replica.role == Role::InSync,
+            since: replica.since,
+        });
+        let slots: Vec<plan::Slot> = slots.collect();
+        make(&plan::Chunk::new(
+            reconcile.top,
+            &slots,
+            &work.versions,
+            &work.damaged,
+        ))
     }
 }
 
@@ -246,15 +244,19 @@ impl Engine {
         let work = self.bucket_mut(id).work_mut();
         work.step = Step::Fixing;
         let cuts: Vec<Cut> = work.versions.keys().copied().collect();
-        for cut in cuts {
-            self.fix(id, cut, BlockRange::WHOLE_CHUNK);
+        let fixes = self.bucket(id).plan(|chunk| {
+            let plan = |cut: Cut| (cut, chunk.plan(cut, BlockRange::WHOLE_CHUNK));
+            cuts.into_iter().map(plan).collect::<Vec<_>>()
+        });
+        for (cut, fixes) in fixes {
+            self.fix(id, cut, fixes);
         }
     }
 
     /// Begins what brings these blocks of a layer to one state: zeros are written at once, data is
     /// fetched first.
-    fn fix(&mut self, id: BucketId, cut: Cut, range: BlockRange) {
-        for Fix { range, source } in self.bucket_mut(id).plan(cut, range) {
+    fn fix(&mut self, id: BucketId, cut: Cut, fixes: Vec<Fix>) {
+        for Fix { range, source } in fixes {
             let chunk = self.bucket_mut(id).work_mut().chunk;
             let slot = match source {
                 Source::Zero => {
@@ -389,10 +391,15 @@ impl Engine {
     /// on no other one and so never acknowledged, an older one counts.
     fn bad_source(&mut self, key: usize, cut: Cut, range: BlockRange, blocks: &[u16]) {
         let ask = *self.net.asks.get(key);
-        let work = self.bucket_mut(ask.bucket).work_mut();
-        let bad = blocks.iter().map(|block| (cut, ask.slot, *block));
-        work.damaged.extend(bad);
-        self.fix(ask.bucket, cut, range);
+        let slot = ask.slot;
+        let bad = self.bucket(ask.bucket).plan(|chunk| {
+            let layer = |block: u16| (chunk.shown_from(cut, slot, block), slot, block);
+            blocks.iter().map(|block| layer(*block)).collect::<Vec<_>>()
+        });
+        self.bucket_mut(ask.bucket).work_mut().damaged.extend(bad);
+        let of = self.bucket(ask.bucket);
+        let fixes = of.plan(|chunk| chunk.plan(cut, range));
+        self.fix(ask.bucket, cut, fixes);
         self.question_done(key);
     }
 
@@ -430,9 +437,10 @@ impl Engine {
     /// follows in the payload too, so that it goes out in one write.
     fn write_found(&mut self, ask: &Ask, cut: Cut, range: BlockRange, shown: Shown) {
         let (mut next, mut at) = (range.first(), 0);
-        let mut runs: Vec<(BlockRange, Option<(Vec<u32>, Bytes)>)> = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
+        let zeros = |range| Run { range, data: None };
         for run in shown.found {
-            runs.extend(BlockRange::between(next, run.range.first()).map(|gap| (gap, None)));
+            runs.extend(BlockRange::between(next, run.range.first()).map(zeros));
             next = run.range.end();
             let from = at;
             at += run.data.len();
@@ -440,23 +448,27 @@ impl Engine {
                 continue;
             }
             let Content::Data { checksums } = run.content else {
-                runs.push((run.range, None));
+                runs.push(zeros(run.range));
                 continue;
             };
-            if let Some((last, Some((sums, data)))) = runs.last_mut()
-                && last.end() == run.range.first()
-                && let Some(both) = BlockRange::between(last.first(), run.range.end())
+            if let Some(last) = runs.last_mut()
+                && last.range.end() == run.range.first()
+                && let Some((sums, data)) = &mut last.data
+                && let Some(both) = BlockRange::between(last.range.first(), run.range.end())
             {
-                *last = both;
+                last.range = both;
                 sums.extend(checksums.iter());
                 *data = shown.payload.slice(at - both.bytes()..at);
             } else {
                 let data = shown.payload.slice(from..at);
-                runs.push((run.range, Some((checksums.to_vec(), data))));
+                runs.push(Run {
+                    range: run.range,
+                    data: Some((checksums.to_vec(), data)),
+                });
             }
         }
-        runs.extend(BlockRange::between(next, range.end()).map(|gap| (gap, None)));
-        for (range, data) in runs {
+        runs.extend(BlockRange::between(next, range.end()).map(zeros));
+        for Run { range, data } in runs {
             let change = match data {
                 None => (Content::Zero, None),
                 Some((sums, data)) => {
@@ -467,6 +479,12 @@ impl Engine {
             self.write_to_all(ask.bucket, cut, range, change);
         }
     }
+}
+
+/// What is to be written in one go: zeros, or data and its checksums.
+struct Run {
+    range: BlockRange,
+    data: Option<(Vec<u32>, Bytes)>,
 }
 
 /// What a replica showed, and the data of all of it.

@@ -267,7 +267,7 @@ impl Engine {
             }
             (Purpose::Write { flight }, _) => {
                 self.pause(key);
-                self.write_refused(flight, refusal);
+                self.write_refused(flight, ask.slot, refusal);
             }
             _ => self.pause(key),
         }

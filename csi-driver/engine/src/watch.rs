@@ -4,6 +4,7 @@
 use crate::asks::{Ask, Purpose, Waits};
 use crate::engine::{Engine, Timer};
 use crate::interface::{IoError, Output, PathId};
+use crate::net::Doubts;
 use moraine_model::{BucketId, DiskId};
 use moraine_protocol::RequestId;
 
@@ -70,18 +71,44 @@ impl Engine {
     }
 
     fn suspect(&mut self, number: usize) {
-        let disk = self.net.disk_mut(number);
-        if !std::mem::replace(&mut disk.suspected, true) {
-            let disk = disk.id;
-            self.outputs.push_back(Output::Suspect { disk });
-        }
+        self.judge(number, |doubts| doubts.late = true);
+    }
+
+    /// A disk has had no room for a write for too long. If it is syncing, the operator can do
+    /// without it.
+    pub(crate) fn find_full(&mut self, number: usize) {
+        self.judge(number, |doubts| doubts.full = true);
     }
 
     /// A disk answers.
     pub(crate) fn trust(&mut self, number: usize) {
+        if self.net.disk(number).doubts.late {
+            self.judge(number, |doubts| doubts.late = false);
+        }
+    }
+
+    /// A disk has taken a write.
+    pub(crate) fn find_room(&mut self, number: usize) {
+        if self.net.disk(number).doubts.full {
+            self.judge(number, |doubts| doubts.full = false);
+        }
+    }
+
+    /// The volume doesn't use a disk any more, so that nothing can be said about it.
+    pub(crate) fn has_left(&mut self, number: usize) {
+        self.judge(number, |doubts| *doubts = Doubts::default());
+    }
+
+    /// Changes what is thought of a disk, and tells when that makes a difference.
+    fn judge(&mut self, number: usize, change: impl FnOnce(&mut Doubts)) {
         let disk = self.net.disk_mut(number);
-        if std::mem::replace(&mut disk.suspected, false) {
-            let disk = disk.id;
+        let before = disk.doubts.any();
+        change(&mut disk.doubts);
+        let after = disk.doubts.any();
+        let disk = disk.id;
+        if after && !before {
+            self.outputs.push_back(Output::Suspect { disk });
+        } else if before && !after {
             self.outputs.push_back(Output::Trust { disk });
         }
     }
@@ -118,7 +145,7 @@ impl Engine {
     pub(crate) fn path_up(&mut self, path: PathId, disk: DiskId, credits: u32, local: bool) {
         let number = self.net.number(disk, self.now_ms);
         self.net.connect(path, number, credits, local);
-        if self.net.disk(number).suspected {
+        if self.net.disk(number).doubts.late {
             self.ping(number);
         }
         // Reads that nobody could be asked for.

@@ -1,18 +1,28 @@
-//! Which versions of one layer of a chunk count, and what must be written so that every listed
+//! Which versions in the layers of a chunk count, and what must be written so that every listed
 //! replica holds the same. Pure: answers of replicas in, writes out.
 
 use crate::verify::Found;
 use moraine_model::{BlockRange, CHUNK_BLOCKS, Cut, Epoch, Stamp};
 use moraine_protocol::limits::PAYLOAD_BLOCKS_MAX;
 use moraine_protocol::{Version, VersionKind};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What one listed replica holds of the layer.
-#[derive(Debug)]
-pub(super) struct Held<'a> {
+/// What counts of a listed replica.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
     pub(super) in_sync: bool,
     /// The epoch since which it is listed.
     pub(super) since: Epoch,
-    pub(super) versions: &'a [Version],
+}
+
+impl Slot {
+    /// Whether a version that it holds counts: of a syncing replica only one that was written to it
+    /// since it was listed. What it held before may still be taken away by its copy, which may have
+    /// asked the source before the source had it.
+    fn reports(self, version: &Version) -> bool {
+        self.in_sync || version.tag.epoch >= self.since
+    }
 }
 
 /// Where the content of a write comes from.
@@ -35,7 +45,7 @@ pub(super) struct Fix {
 struct Blocks(Vec<Option<Version>>);
 
 impl Blocks {
-    fn of(versions: &[Version]) -> Self {
+    fn of<'a>(versions: impl Iterator<Item = &'a Version>) -> Self {
         let mut blocks = vec![None; usize::from(CHUNK_BLOCKS)];
         for version in versions {
             for block in version.range.blocks() {
@@ -54,52 +64,109 @@ impl Blocks {
     }
 }
 
-/// The writes that bring these blocks to one state, given what replicas hold of the layer by slot,
-/// the greatest mark of one in sync, and which versions can't be read.
-///
-/// A block is looked at if a replica holds a version above the mark; of a syncing one only those
-/// count that were written to it since it was listed. The newest stamp that one in sync holds is
-/// right: one that only a syncing replica holds was never acknowledged. If none in sync has a
-/// version, what it shows at the cut is right. Nothing is written if all listed replicas hold
-/// exactly that stamp.
-pub(super) fn plan(
+/// What the listed replicas hold of a chunk, in the layers in which one of them has something above
+/// the greatest mark of one in sync. In every other layer all in sync hold the same.
+pub(super) struct Chunk<'a> {
     top: Stamp,
-    range: BlockRange,
-    held: &[Held<'_>],
-    damaged: impl Fn(u8, u16) -> bool,
-) -> Vec<Fix> {
-    let blocks: Vec<Blocks> = held.iter().map(|held| Blocks::of(held.versions)).collect();
-    let slots = || (0_u8..).zip(held.iter().zip(&blocks));
-    let mut fixes: Vec<Fix> = Vec::new();
-    for block in range.blocks() {
-        let counts = slots().any(|(_, (held, blocks))| {
-            let tag = blocks.at(block).map(|version| version.tag);
-            tag.is_some_and(|tag| tag.stamp > top && (held.in_sync || tag.epoch >= held.since))
+    slots: &'a [Slot],
+    layers: BTreeMap<Cut, Vec<Blocks>>,
+    /// Versions that can't be read, by layer, slot and block.
+    damaged: &'a BTreeSet<(Cut, u8, u16)>,
+}
+
+impl<'a> Chunk<'a> {
+    pub(super) fn new(
+        top: Stamp,
+        slots: &'a [Slot],
+        versions: &BTreeMap<Cut, Vec<Vec<Version>>>,
+        damaged: &'a BTreeSet<(Cut, u8, u16)>,
+    ) -> Self {
+        let layers = versions.iter().map(|(cut, by_slot)| {
+            let by_slot = slots.iter().zip(by_slot);
+            let blocks = by_slot.map(|(slot, held)| {
+                Blocks::of(held.iter().filter(|version| slot.reports(version)))
+            });
+            (*cut, blocks.collect())
         });
-        let sound = slots().filter(|(slot, (held, _))| held.in_sync && !damaged(*slot, block));
-        // Of several with the newest, the first: longer runs come from one source.
-        let best =
-            sound.max_by_key(|(slot, (_, blocks))| (blocks.stamp(block), std::cmp::Reverse(*slot)));
-        // Damaged on all in sync: it stays, and whoever reads it is told so. It can't have been
-        // acknowledged and be missing on a syncing replica whose copy is past it (I1, I6).
-        let Some((slot, (_, best))) = best.filter(|_| counts) else {
-            continue;
-        };
-        let stamp = best.stamp(block);
-        if slots().all(|(_, (_, blocks))| blocks.stamp(block) == stamp) {
-            continue;
+        Self {
+            top,
+            slots,
+            layers: layers.collect(),
+            damaged,
         }
-        let zero = best
-            .at(block)
-            .is_some_and(|version| version.kind == VersionKind::Zero);
-        let source = if zero {
-            Source::Zero
-        } else {
-            Source::Shown(slot)
-        };
-        add(&mut fixes, block, source);
     }
-    fixes
+
+    /// The writes that bring these blocks of a layer to one state.
+    ///
+    /// A block is looked at if a replica holds a version above the mark. The newest stamp that one
+    /// in sync holds is right: one that only a syncing replica holds was never acknowledged. If none
+    /// in sync has a version, what the block will show at that cut is right. Nothing is written if
+    /// all listed replicas hold exactly that stamp.
+    pub(super) fn plan(&self, cut: Cut, range: BlockRange) -> Vec<Fix> {
+        let mut fixes = Vec::new();
+        let Some(layer) = self.layers.get(&cut) else {
+            return fixes;
+        };
+        for block in range.blocks() {
+            let above = |blocks: &Blocks| blocks.stamp(block) > Some(self.top);
+            if !layer.iter().any(above) {
+                continue;
+            }
+            // Damaged on all in sync: it stays, and whoever reads it is told so. It can't have been
+            // acknowledged and be missing on a syncing replica whose copy is past it (I1, I6).
+            let Some((slot, best)) = self.best(cut, block) else {
+                continue;
+            };
+            let stamp = best.map(|version| version.tag.stamp);
+            if layer.iter().all(|blocks| blocks.stamp(block) == stamp) {
+                continue;
+            }
+            let source = match best {
+                Some(version) if version.kind == VersionKind::Zero => Some(Source::Zero),
+                Some(_) => Some(Source::Shown(slot)),
+                None => self.below(cut, block, slot),
+            };
+            if let Some(source) = source {
+                add(&mut fixes, block, source);
+            }
+        }
+        fixes
+    }
+
+    /// The replica in sync with the newest version of a block in a layer, and the version if it has
+    /// one. Of several the first, so that longer runs come from one source.
+    fn best(&self, cut: Cut, block: u16) -> Option<(u8, Option<Version>)> {
+        let layer = &self.layers[&cut];
+        let slots = (0_u8..).zip(self.slots.iter().zip(layer));
+        let sound = slots.filter(|(slot, (of, _))| of.in_sync && self.is_sound(cut, *slot, block));
+        let held = sound.map(|(slot, (_, blocks))| (slot, blocks.at(block)));
+        held.max_by_key(|(slot, version)| (version.map(|v| v.tag.stamp), Reverse(*slot)))
+    }
+
+    /// Who shows what a block without a version in a layer will show there: a replica that holds
+    /// what counts in the next lower layer. Another one may show what is older still, since that
+    /// layer is only being reconciled; then a snapshot would have what the head after it has not.
+    fn below(&self, cut: Cut, block: u16, any: u8) -> Option<Source> {
+        let lower = self.layers.range(..cut).rev();
+        let mut lower = lower.filter_map(|(cut, _)| self.best(*cut, block));
+        let holder = lower.find(|(_, version)| version.is_some());
+        let slot = holder.map_or(any, |(slot, _)| slot);
+        let readable = self.is_sound(cut, slot, block);
+        readable.then_some(Source::Shown(slot))
+    }
+
+    fn is_sound(&self, cut: Cut, slot: u8, block: u16) -> bool {
+        let shown = self.shown_from(cut, slot, block);
+        let bad = |cut: Cut| self.damaged.contains(&(cut, slot, block));
+        !bad(cut) && !bad(shown)
+    }
+
+    /// The layer that a replica shows of a block at a cut, as far as layers are known here.
+    pub(super) fn shown_from(&self, cut: Cut, slot: u8, block: u16) -> Cut {
+        let lower = self.layers.range(..=cut).rev();
+        let mut held = lower.filter(|(_, by_slot)| by_slot[usize::from(slot)].at(block).is_some());
+        held.next().map_or(cut, |(cut, _)| *cut)
+    }
 }
 
 /// Adds a block to the last fix if it fits there.
@@ -125,7 +192,7 @@ pub(super) fn shows(
     range: BlockRange,
     found: &[Found],
 ) -> bool {
-    let named = Blocks::of(held);
+    let named = Blocks::of(held.iter());
     let mut shown: Vec<Option<&Found>> = vec![None; usize::from(CHUNK_BLOCKS)];
     for run in found {
         for block in run.range.blocks() {

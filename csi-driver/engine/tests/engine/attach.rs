@@ -2,7 +2,7 @@
 //! anything is served.
 
 use crate::replica::{Held, Value};
-use crate::world::{World, block, generation};
+use crate::world::{World, block, generation, reached};
 use moraine_engine::Output;
 use moraine_model::{Cut, Epoch, Role, Stamp};
 use moraine_protocol::Request;
@@ -141,7 +141,7 @@ fn each_cut_is_reconciled_for_itself() {
         assert_eq!(shown(&world, disk, 5, 4), Value::Data(block(2)));
         assert_eq!(shown(&world, disk, 5, 2), Value::Zero);
     }
-    world.expect(|output| *output == Output::CutReached { cut: Cut(4) });
+    world.expect(|output| *output == reached(9, 4));
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_bucket_that_comes_into_use_is_reconciled_first() {
     world.run();
     world.expect(|output| matches!(output, Output::Resized { .. }));
     assert_eq!(shown(&world, 0, at, 6), Value::Data(block(2)));
-    world.expect(|output| *output == Output::CutReached { cut: Cut(6) });
+    world.expect(|output| *output == reached(1, 6));
     world.write(at, 3);
     world.run();
     assert_eq!(shown(&world, 0, at, 6), Value::Data(block(3)));

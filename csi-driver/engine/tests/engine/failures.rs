@@ -1,7 +1,7 @@
 //! Refusals, bad copies, new maps and time-outs in the middle of requests.
 
 use crate::replica::Value;
-use crate::world::{BLOCK, World, block, disk_id, entry, generation};
+use crate::world::{World, block, disk_id, entry, generation};
 use bytes::Bytes;
 use moraine_engine::{Io, IoError, IoId, Output};
 use moraine_model::{Cut, Role, Stamp};
@@ -168,6 +168,8 @@ fn without_space_the_operation_ends_and_the_write_stays() {
     assert!(!world.done.contains_key(&write), "there may be room soon");
     world.pass(2_000);
     assert_eq!(world.done[&write], Err(IoError::NoSpace));
+    let disk = disk_id(1);
+    world.expect(|output| *output == Output::Suspect { disk });
     let read = world.read(5, 1);
     let flush = world.submit(Io::Flush);
     world.pass(100);
@@ -179,6 +181,7 @@ fn without_space_the_operation_ends_and_the_write_stays() {
     world.disks[1].refuse = None;
     world.pass(2_000);
     assert_eq!(world.values(read), [9]);
+    world.expect(|output| *output == Output::Trust { disk });
     world.engine.detach();
     world.run();
     world.take_outputs();
@@ -364,5 +367,4 @@ fn a_wrong_answer_is_counted_and_asked_again() {
     let reply = moraine_protocol::Reply::Done;
     world.engine.answered(path, id, reply, Bytes::new());
     assert_eq!(world.engine.metrics().bad_replies, 2);
-    let _ = (disk_id(0), BLOCK);
 }

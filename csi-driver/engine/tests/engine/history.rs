@@ -11,25 +11,25 @@ struct Span {
 
 /// What happened to one block.
 #[derive(Debug, Default)]
-pub struct Register {
+pub(crate) struct Register {
     writes: BTreeMap<u64, Span>,
     reads: Vec<(u64, Span)>,
 }
 
 /// What happened to all blocks.
 #[derive(Debug, Default)]
-pub struct History {
-    pub clock: u64,
-    pub blocks: BTreeMap<u64, Register>,
+pub(crate) struct History {
+    pub(crate) clock: u64,
+    pub(crate) blocks: BTreeMap<u64, Register>,
 }
 
 impl History {
-    pub fn now(&mut self) -> u64 {
+    pub(crate) fn now(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
 
-    pub fn write_begins(&mut self, block: u64, value: u64) {
+    pub(crate) fn write_begins(&mut self, block: u64, value: u64) {
         let start = self.now();
         let span = Span {
             start,
@@ -42,19 +42,19 @@ impl History {
             .insert(value, span);
     }
 
-    pub fn write_ends(&mut self, block: u64, value: u64) {
+    pub(crate) fn write_ends(&mut self, block: u64, value: u64) {
         let end = self.now();
         let register = self.blocks.get_mut(&block).unwrap();
         register.writes.get_mut(&value).unwrap().end = end;
     }
 
-    pub fn read(&mut self, block: u64, value: u64, start: u64, end: u64) {
+    pub(crate) fn read(&mut self, block: u64, value: u64, start: u64, end: u64) {
         let register = self.blocks.entry(block).or_default();
         register.reads.push((value, Span { start, end }));
     }
 
     /// Panics unless an order fits.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         for (block, register) in &self.blocks {
             if let Err(error) = register.check() {
                 panic!("block {block}: {error}\n{register:#?}");

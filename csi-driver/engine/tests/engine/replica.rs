@@ -13,45 +13,45 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a block is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     Zero,
     Data(Bytes),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    pub stamp: Stamp,
-    pub epoch: Epoch,
-    pub value: Value,
+pub(crate) struct Held {
+    pub(crate) stamp: Stamp,
+    pub(crate) epoch: Epoch,
+    pub(crate) value: Value,
 }
 
 /// The replica of one bucket, of the one volume that there is.
 #[derive(Debug, Clone)]
-pub struct Replica {
-    pub entry: BucketEntry,
-    pub fence: Generation,
-    pub mark: Stamp,
-    pub held: BTreeMap<(ChunkIndex, u16, Cut), Held>,
+pub(crate) struct Replica {
+    pub(crate) entry: BucketEntry,
+    pub(crate) fence: Generation,
+    pub(crate) mark: Stamp,
+    pub(crate) held: BTreeMap<(ChunkIndex, u16, Cut), Held>,
 }
 
 #[derive(Debug)]
-pub struct Disk {
-    pub id: DiskId,
-    pub replicas: BTreeMap<BucketId, Replica>,
+pub(crate) struct Disk {
+    pub(crate) id: DiskId,
+    pub(crate) replicas: BTreeMap<BucketId, Replica>,
     /// Snapshots that were deleted.
-    pub deleted: BTreeSet<Cut>,
+    pub(crate) deleted: BTreeSet<Cut>,
     /// What a clone's parent holds: every block of it, as of cut 0.
-    pub parent: Option<Bytes>,
+    pub(crate) parent: Option<Bytes>,
     /// Refuse the next so many requests that aren't opens with this.
-    pub refuse: Option<(u32, Refusal)>,
+    pub(crate) refuse: Option<(u32, Refusal)>,
     /// Blocks that can't be read, until they are written.
-    pub damaged: BTreeSet<(ChunkIndex, u16)>,
+    pub(crate) damaged: BTreeSet<(ChunkIndex, u16)>,
     /// Change a byte of the next so many answers on their way.
-    pub garble: u32,
+    pub(crate) garble: u32,
 }
 
 impl Disk {
-    pub fn new(id: u128) -> Self {
+    pub(crate) fn new(id: u128) -> Self {
         Self {
             id: DiskId::new(id).unwrap(),
             replicas: BTreeMap::new(),
@@ -64,7 +64,7 @@ impl Disk {
     }
 
     /// The disk learns of the map.
-    pub fn learn(&mut self, entry: &BucketEntry) {
+    pub(crate) fn learn(&mut self, entry: &BucketEntry) {
         let id = entry.bucket();
         let fresh = || Replica {
             entry: entry.clone(),
@@ -78,7 +78,7 @@ impl Disk {
         }
     }
 
-    pub fn handle(&mut self, request: &Request, payload: &Bytes) -> (Reply, Bytes) {
+    pub(crate) fn handle(&mut self, request: &Request, payload: &Bytes) -> (Reply, Bytes) {
         let refusable = !matches!(request, Request::Ping | Request::Open { .. });
         if refusable
             && let Some((times, refusal)) = &mut self.refuse
@@ -108,52 +108,7 @@ impl Disk {
             Request::Open {
                 generation, entry, ..
             } => self.open(*generation, entry)?,
-            Request::Write {
-                under,
-                block,
-                sequence,
-                cut,
-                mark,
-                content,
-            } => {
-                let stamp = Stamp {
-                    generation: under.generation,
-                    sequence: *sequence,
-                };
-                let disk = self.id;
-                let replica = self.allowed(under)?;
-                let listing = *replica.entry.on(disk).expect("it was opened");
-                let epoch = under.epoch;
-                for (nth, number) in block.range.blocks().enumerate() {
-                    let value = match content {
-                        Content::Zero => Value::Zero,
-                        Content::Data { checksums } => {
-                            let data = payload.slice(nth * BLOCK_BYTES..(nth + 1) * BLOCK_BYTES);
-                            assert_eq!(block_checksums(&data)[0], checksums[nth]);
-                            Value::Data(data)
-                        }
-                    };
-                    let held = Held {
-                        stamp,
-                        epoch,
-                        value,
-                    };
-                    let slot = replica.held.entry((block.chunk, number, *cut));
-                    let slot = slot.or_insert_with(|| held.clone());
-                    if stamp > slot.stamp || slot.epoch < listing.since {
-                        *slot = held;
-                    } else if stamp == slot.stamp {
-                        slot.epoch = slot.epoch.max(epoch);
-                    }
-                }
-                if listing.role == Role::InSync {
-                    replica.mark = replica.mark.max(*mark);
-                }
-                for number in block.range.blocks() {
-                    self.damaged.remove(&(block.chunk, number));
-                }
-                Reply::Done
-            }
+            Request::Write { .. } => self.write(request, payload)?,
             Request::Read {
                 under, block, at, ..
             } => return self.read(under, block.chunk, block.range, *at),
@@ -171,6 +126,57 @@ impl Disk {
             _ => panic!("an engine doesn't ask this: {request:?}"),
         };
         Ok((reply, none))
+    }
+
+    fn write(&mut self, request: &Request, payload: &Bytes) -> Result<Reply, Refusal> {
+        let Request::Write {
+            under,
+            block,
+            sequence,
+            cut,
+            mark,
+            content,
+        } = request
+        else {
+            unreachable!("it was looked at");
+        };
+        let stamp = Stamp {
+            generation: under.generation,
+            sequence: *sequence,
+        };
+        let disk = self.id;
+        let replica = self.allowed(under)?;
+        let listing = *replica.entry.on(disk).expect("it was opened");
+        let epoch = under.epoch;
+        for (nth, number) in block.range.blocks().enumerate() {
+            let value = match content {
+                Content::Zero => Value::Zero,
+                Content::Data { checksums } => {
+                    let data = payload.slice(nth * BLOCK_BYTES..(nth + 1) * BLOCK_BYTES);
+                    assert_eq!(block_checksums(&data)[0], checksums[nth]);
+                    Value::Data(data)
+                }
+            };
+            let held = Held {
+                stamp,
+                epoch,
+                value,
+            };
+            let slot = replica.held.entry((block.chunk, number, *cut));
+            let slot = slot.or_insert_with(|| held.clone());
+            if stamp > slot.stamp || slot.epoch < listing.since {
+                *slot = held;
+            } else if stamp == slot.stamp {
+                slot.epoch = slot.epoch.max(epoch);
+            }
+        }
+        if listing.role == Role::InSync {
+            replica.mark = replica.mark.max(*mark);
+        }
+        for number in block.range.blocks() {
+            self.damaged.remove(&(block.chunk, number));
+        }
+        Ok(Reply::Done)
     }
 
     fn open(&mut self, generation: Generation, entry: &BucketEntry) -> Result<Reply, Refusal> {
@@ -332,39 +338,44 @@ impl Disk {
                     layers: layers.collect(),
                 })
             }
-            Request::Versions {
-                share,
-                epoch,
-                generation,
-                chunk,
-                cut,
-            } => {
-                let replica = self.permitted(share.bucket, generation.unwrap(), *epoch)?;
-                let layer = replica.held.iter();
-                let layer = layer.filter(|((at, _, layer), _)| at == chunk && layer == cut);
-                let versions = layer.map(|((_, block, cut), held)| Version {
-                    range: BlockRange::new(*block, 1).unwrap(),
-                    kind: match held.value {
-                        Value::Zero => VersionKind::Zero,
-                        Value::Data(_) => VersionKind::Data,
-                    },
-                    tag: Tag {
-                        stamp: held.stamp,
-                        cut: *cut,
-                        epoch: held.epoch,
-                    },
-                });
-                Ok(Reply::Versions {
-                    fence: replica.fence,
-                    versions: versions.collect(),
-                })
-            }
-            _ => unreachable!("it was looked at"),
+            _ => self.versions(request),
         }
     }
 
+    fn versions(&mut self, request: &Request) -> Result<Reply, Refusal> {
+        let Request::Versions {
+            share,
+            epoch,
+            generation,
+            chunk,
+            cut,
+        } = request
+        else {
+            unreachable!("it was looked at");
+        };
+        let replica = self.permitted(share.bucket, generation.unwrap(), *epoch)?;
+        let layer = replica.held.iter();
+        let layer = layer.filter(|((at, _, layer), _)| at == chunk && layer == cut);
+        let versions = layer.map(|((_, block, cut), held)| Version {
+            range: BlockRange::new(*block, 1).unwrap(),
+            kind: match held.value {
+                Value::Zero => VersionKind::Zero,
+                Value::Data(_) => VersionKind::Data,
+            },
+            tag: Tag {
+                stamp: held.stamp,
+                cut: *cut,
+                epoch: held.epoch,
+            },
+        });
+        Ok(Reply::Versions {
+            fence: replica.fence,
+            versions: versions.collect(),
+        })
+    }
+
     /// Copies a bucket from a source in sync, all at once, as `docs/design.md` says.
-    pub fn copy_from(&mut self, source: &mut Disk, bucket: BucketId) {
+    pub(crate) fn copy_from(&mut self, source: &mut Disk, bucket: BucketId) {
         let entry = self.replicas[&bucket].entry.clone();
         source.learn(&entry);
         let theirs = &source.replicas[&bucket];
@@ -397,7 +408,7 @@ impl Disk {
     }
 
     /// What shows at a cut, in bytes of one value.
-    pub fn shown(&self, bucket: BucketId, chunk: ChunkIndex, block: u16, cut: Cut) -> Value {
+    pub(crate) fn shown(&self, bucket: BucketId, chunk: ChunkIndex, block: u16, cut: Cut) -> Value {
         let keys = (chunk, block, Cut(0))..=(chunk, block, cut);
         let held = &self.replicas[&bucket].held;
         let found = held.range(keys).next_back();

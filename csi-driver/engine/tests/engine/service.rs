@@ -1,7 +1,7 @@
 //! What a volume does when nothing fails: reads, writes, zeros, flushes, cuts, growth, detaching.
 
 use crate::replica::Value;
-use crate::world::{BLOCK, World, block, disk_id, entry};
+use crate::world::{BLOCK, World, block, entry, reached};
 use bytes::{Bytes, BytesMut};
 use moraine_engine::{Engine, Io, IoError, NewError, Output, ResizeError, Settings};
 use moraine_model::{CHUNK_BYTES, Cut, Generation, Role, Stamp};
@@ -245,7 +245,7 @@ fn marks_say_up_to_where_all_is_acknowledged() {
 #[test]
 fn a_new_cut_waits_for_writes_in_flight_and_holds_new_ones() {
     let mut world = World::attached(2, 2, 2, 2);
-    world.expect(|output| *output == Output::CutReached { cut: Cut(0) });
+    world.expect(|output| *output == reached(1, 0));
     let old = world.write(1, 1);
     world.engine.raise_cut(Cut(4));
     world.engine.raise_cut(Cut(3));
@@ -254,7 +254,7 @@ fn a_new_cut_waits_for_writes_in_flight_and_holds_new_ones() {
     assert_eq!(world.wire.len(), 2, "the new write is held");
     assert!(world.events.is_empty());
     world.run();
-    assert_eq!(world.events, [Output::CutReached { cut: Cut(4) }]);
+    assert_eq!(world.events, [reached(1, 4)]);
     assert!(world.done[&old].is_ok() && world.done[&new].is_ok());
     let cuts = world.sent.iter().filter_map(|request| match request {
         Request::Write { cut, .. } => Some(cut.0),
@@ -263,7 +263,7 @@ fn a_new_cut_waits_for_writes_in_flight_and_holds_new_ones() {
     assert_eq!(cuts.collect::<Vec<_>>(), [0, 0, 4, 4]);
     world.engine.raise_cut(Cut(2));
     world.take_outputs();
-    assert_eq!(world.events[1], Output::CutReached { cut: Cut(4) });
+    assert_eq!(world.events[1], reached(1, 4));
 }
 
 #[test]
@@ -370,5 +370,4 @@ fn an_engine_that_can_not_be_is_not_made() {
     let missing = Engine::new(settings, Vec::new()).unwrap_err();
     assert!(matches!(missing, NewError::NoEntry { .. }));
     assert!(Engine::new(settings, entries()).is_ok());
-    let _ = disk_id(0);
 }

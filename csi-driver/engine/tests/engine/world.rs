@@ -12,57 +12,59 @@ use moraine_model::{
 use moraine_protocol::{Content, Reply, Request, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub const BLOCK: u64 = BLOCK_BYTES as u64;
-pub const VOLUME: u128 = 0x77;
+pub(crate) const BLOCK: u64 = BLOCK_BYTES as u64;
+pub(crate) const VOLUME: u128 = 0x77;
 
 /// A request on its way, or its answer.
 #[derive(Debug, Clone)]
-pub struct Message {
-    pub path: PathId,
-    pub disk: usize,
-    pub id: RequestId,
-    pub request: Request,
-    pub payload: Bytes,
-    pub reply: Option<Reply>,
+pub(crate) struct Message {
+    pub(crate) path: PathId,
+    pub(crate) disk: usize,
+    pub(crate) id: RequestId,
+    pub(crate) request: Request,
+    pub(crate) payload: Bytes,
+    pub(crate) reply: Option<Reply>,
 }
 
 /// One life of the engine, and what it asked for.
-pub struct World {
-    pub engine: Engine,
-    pub settings: Settings,
-    pub disks: Vec<Disk>,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) settings: Settings,
+    pub(crate) disks: Vec<Disk>,
     /// The newest map.
-    pub map: BTreeMap<BucketId, BucketEntry>,
+    pub(crate) map: BTreeMap<BucketId, BucketEntry>,
     /// What the engine has made durable, and what it knows.
-    pub kept: BTreeMap<BucketId, BucketEntry>,
-    pub known: BTreeMap<BucketId, BucketEntry>,
-    pub auto_keep: bool,
+    pub(crate) kept: BTreeMap<BucketId, BucketEntry>,
+    pub(crate) known: BTreeMap<BucketId, BucketEntry>,
+    pub(crate) auto_keep: bool,
+    pub(crate) wanted_cut: Cut,
+    pub(crate) kept_cut: Cut,
     /// Paths that are up, by disk.
-    pub paths: BTreeMap<PathId, usize>,
+    pub(crate) paths: BTreeMap<PathId, usize>,
     next_path: u64,
-    pub wire: Vec<Message>,
+    pub(crate) wire: Vec<Message>,
     /// Disks whose requests aren't delivered by `run`.
-    pub stuck: BTreeSet<usize>,
+    pub(crate) stuck: BTreeSet<usize>,
     /// What was sent, ever.
-    pub sent: Vec<Request>,
-    pub events: Vec<Output>,
-    pub done: BTreeMap<IoId, Result<Bytes, IoError>>,
+    pub(crate) sent: Vec<Request>,
+    pub(crate) events: Vec<Output>,
+    pub(crate) done: BTreeMap<IoId, Result<Bytes, IoError>>,
     /// Writes that are unanswered: blocks and content.
-    pub writes: BTreeMap<IoId, (u64, Vec<Value>)>,
+    pub(crate) writes: BTreeMap<IoId, (u64, Vec<Value>)>,
     open: BTreeSet<IoId>,
     next_io: u64,
-    pub now: u64,
+    pub(crate) now: u64,
     /// Who acknowledged what under which epoch, as the engine was told.
     acknowledged: BTreeSet<(BucketId, ChunkIndex, u16, DiskId, Epoch, Stamp)>,
     stamps: BTreeMap<Vec<u8>, BTreeSet<Stamp>>,
 }
 
-pub fn disk_id(number: usize) -> DiskId {
+pub(crate) fn disk_id(number: usize) -> DiskId {
     DiskId::new(number as u128 + 1).unwrap()
 }
 
 /// An entry: for each listed disk its number, role and since when.
-pub fn entry(bucket: BucketId, epoch: u64, listed: &[(usize, Role, u64)]) -> BucketEntry {
+pub(crate) fn entry(bucket: BucketId, epoch: u64, listed: &[(usize, Role, u64)]) -> BucketEntry {
     let listings = listed.iter().map(|(disk, role, since)| Listing {
         disk: disk_id(*disk),
         role: *role,
@@ -72,20 +74,28 @@ pub fn entry(bucket: BucketId, epoch: u64, listed: &[(usize, Role, u64)]) -> Buc
 }
 
 /// One block of this number.
-pub fn block(value: u64) -> Bytes {
+pub(crate) fn block(value: u64) -> Bytes {
     Bytes::from(value.to_le_bytes().repeat(BLOCK_BYTES / 8))
 }
 
-pub fn generation(attach: u32) -> Generation {
+pub(crate) fn generation(attach: u32) -> Generation {
     Generation {
         attach,
         incarnation: 0,
     }
 }
 
+/// An engine of this attachment says that it has reached a cut.
+pub(crate) fn reached(attach: u32, cut: u64) -> Output {
+    Output::CutReached {
+        cut: Cut(cut),
+        generation: generation(attach),
+    }
+}
+
 impl World {
     /// Replicas of all buckets in sync on the first `replicas` of the disks.
-    pub fn new(disks: usize, replicas: usize, chunks: u64, buckets: u32) -> Self {
+    pub(crate) fn new(disks: usize, replicas: usize, chunks: u64, buckets: u32) -> Self {
         let volume = VolumeId::new(VOLUME).unwrap();
         let mut settings = Settings::new(volume, chunks * CHUNK_BYTES, generation(1), buckets);
         settings.limits = Limits {
@@ -98,7 +108,7 @@ impl World {
         Self::with(settings, disks, replicas)
     }
 
-    pub fn with(settings: Settings, disks: usize, replicas: usize) -> Self {
+    pub(crate) fn with(settings: Settings, disks: usize, replicas: usize) -> Self {
         let listed: Vec<_> = (0..replicas).map(|disk| (disk, Role::InSync, 1)).collect();
         let ids = (0..settings.buckets).map(|id| BucketId::new(id).unwrap());
         let map: BTreeMap<_, _> = ids.map(|id| (id, entry(id, 1, &listed))).collect();
@@ -111,6 +121,8 @@ impl World {
             kept: BTreeMap::new(),
             known: BTreeMap::new(),
             auto_keep: true,
+            wanted_cut: Cut(0),
+            kept_cut: Cut(0),
             paths: BTreeMap::new(),
             next_path: 0,
             wire: Vec::new(),
@@ -131,7 +143,7 @@ impl World {
     }
 
     /// A world whose volume is attached, with a path to every disk.
-    pub fn attached(disks: usize, replicas: usize, chunks: u64, buckets: u32) -> Self {
+    pub(crate) fn attached(disks: usize, replicas: usize, chunks: u64, buckets: u32) -> Self {
         let mut world = Self::new(disks, replicas, chunks, buckets);
         world.connect_all();
         world.run();
@@ -139,17 +151,17 @@ impl World {
         world
     }
 
-    pub fn connect_all(&mut self) {
+    pub(crate) fn connect_all(&mut self) {
         for disk in 0..self.disks.len() {
             self.connect(disk);
         }
     }
 
-    pub fn connect(&mut self, disk: usize) -> PathId {
+    pub(crate) fn connect(&mut self, disk: usize) -> PathId {
         self.connect_as(disk, 64, false)
     }
 
-    pub fn connect_as(&mut self, disk: usize, credits: u32, local: bool) -> PathId {
+    pub(crate) fn connect_as(&mut self, disk: usize, credits: u32, local: bool) -> PathId {
         self.next_path += 1;
         let path = PathId(self.next_path);
         self.paths.insert(path, disk);
@@ -159,7 +171,7 @@ impl World {
     }
 
     /// Cuts a path; what is on its way is lost.
-    pub fn disconnect(&mut self, path: PathId) {
+    pub(crate) fn disconnect(&mut self, path: PathId) {
         self.paths.remove(&path);
         self.wire.retain(|message| message.path != path);
         self.engine.disconnected(path);
@@ -167,7 +179,7 @@ impl World {
     }
 
     /// Cuts all paths to a disk.
-    pub fn kill(&mut self, disk: usize) {
+    pub(crate) fn kill(&mut self, disk: usize) {
         let paths = self.paths.iter().filter(|(_, to)| **to == disk);
         for path in paths.map(|(path, _)| *path).collect::<Vec<_>>() {
             self.disconnect(path);
@@ -176,12 +188,12 @@ impl World {
 
     /// The engine dies, and what it sent may still arrive. A newer one begins, with the map that it
     /// kept or a newer one.
-    pub fn restart(&mut self, generation: Generation, newest_map: bool) {
+    pub(crate) fn restart(&mut self, generation: Generation, newest_map: bool) {
         let told = self.settings.cut;
         self.restart_with(generation, newest_map, told);
     }
 
-    pub fn restart_with(&mut self, generation: Generation, newest_map: bool, cut: Cut) {
+    pub(crate) fn restart_with(&mut self, generation: Generation, newest_map: bool, cut: Cut) {
         self.settings.generation = generation;
         self.settings.cut = cut;
         let of = if newest_map { &self.map } else { &self.kept };
@@ -200,19 +212,23 @@ impl World {
     }
 
     /// The map changes; disks and engine learn of it later.
-    pub fn publish(&mut self, bucket: BucketId, listed: &[(usize, Role, u64)]) -> BucketEntry {
+    pub(crate) fn publish(
+        &mut self,
+        bucket: BucketId,
+        listed: &[(usize, Role, u64)],
+    ) -> BucketEntry {
         let epoch = self.map[&bucket].epoch().0 + 1;
         let entry = entry(bucket, epoch, listed);
         self.map.insert(bucket, entry.clone());
         entry
     }
 
-    pub fn learn(&mut self, entry: &BucketEntry) {
+    pub(crate) fn learn(&mut self, entry: &BucketEntry) {
         self.engine.learn(vec![entry.clone()]);
         self.take_outputs();
     }
 
-    pub fn submit(&mut self, io: Io) -> IoId {
+    pub(crate) fn submit(&mut self, io: Io) -> IoId {
         self.next_io += 1;
         let id = IoId(self.next_io);
         let (offset, values) = match &io {
@@ -235,12 +251,12 @@ impl World {
         id
     }
 
-    pub fn write(&mut self, at: u64, value: u64) -> IoId {
+    pub(crate) fn write(&mut self, at: u64, value: u64) -> IoId {
         let (offset, data) = (at * BLOCK, block(value));
         self.submit(Io::Write { offset, data })
     }
 
-    pub fn read(&mut self, at: u64, blocks: u64) -> IoId {
+    pub(crate) fn read(&mut self, at: u64, blocks: u64) -> IoId {
         self.submit(Io::Read {
             offset: at * BLOCK,
             length: blocks * BLOCK,
@@ -248,7 +264,7 @@ impl World {
     }
 
     /// The first number in each block that was read.
-    pub fn values(&self, id: IoId) -> Vec<u64> {
+    pub(crate) fn values(&self, id: IoId) -> Vec<u64> {
         let data = self.done[&id].as_ref().unwrap();
         let blocks = data.chunks(BLOCK_BYTES).map(|data| {
             let number = u64::from_le_bytes(data[..8].try_into().unwrap());
@@ -258,15 +274,15 @@ impl World {
         blocks.collect()
     }
 
-    pub fn bucket_of(&self, block: u64) -> (BucketId, ChunkIndex, u16) {
-        let chunk = ChunkIndex::new((block / 1024) as u32).unwrap();
+    pub(crate) fn bucket_of(&self, block: u64) -> (BucketId, ChunkIndex, u16) {
+        let chunk = ChunkIndex::new(u32::try_from(block / 1024).unwrap()).unwrap();
         let key = self.settings.placement_key;
         let bucket = bucket_of(key, chunk, self.settings.buckets).unwrap();
         (bucket, chunk, (block % 1024) as u16)
     }
 
     /// Delivers a request to its disk; the answer goes on the wire.
-    pub fn deliver(&mut self, at: usize) {
+    pub(crate) fn deliver(&mut self, at: usize) {
         let mut message = self.wire.remove(at);
         let disk = &mut self.disks[message.disk];
         let (reply, data) = disk.handle(&message.request, &message.payload);
@@ -275,7 +291,7 @@ impl World {
     }
 
     /// Delivers an answer to the engine.
-    pub fn answer(&mut self, at: usize) {
+    pub(crate) fn answer(&mut self, at: usize) {
         let message = self.wire.remove(at);
         if !self.paths.contains_key(&message.path) {
             return;
@@ -311,7 +327,7 @@ impl World {
     }
 
     /// Delivers everything in order, until nothing is left but what is stuck.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let free = |world: &Self| {
             let mut wire = world.wire.iter();
             wire.position(|message| !world.stuck.contains(&message.disk))
@@ -326,7 +342,7 @@ impl World {
     }
 
     /// Time passes, and everything is delivered.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + ms;
         loop {
             self.run();
@@ -338,13 +354,13 @@ impl World {
         }
     }
 
-    pub fn tick(&mut self, now: u64) {
+    pub(crate) fn tick(&mut self, now: u64) {
         self.now = now;
         self.engine.tick(now);
         self.take_outputs();
     }
 
-    pub fn take_outputs(&mut self) {
+    pub(crate) fn take_outputs(&mut self) {
         while let Some(output) = self.engine.next_output() {
             match output {
                 Output::Send {
@@ -355,6 +371,7 @@ impl World {
                 } => self.send(path, id, request, payload),
                 Output::Done { io, result } => self.finish(io, result),
                 Output::Keep { entry } => self.keep(entry),
+                Output::KeepCut { cut } => self.keep_cut(cut),
                 output => self.events.push(output),
             }
         }
@@ -371,6 +388,12 @@ impl World {
                 kept,
                 Some(entry),
                 "opened under an entry that is not durable"
+            );
+        }
+        if let Request::Write { cut, .. } = &request {
+            assert!(
+                *cut <= self.kept_cut,
+                "a write with a cut that is not durable"
             );
         }
         if let (Request::Write { .. }, Some(data)) = (&request, &payload) {
@@ -418,7 +441,20 @@ impl World {
         }
     }
 
-    pub fn keep_now(&mut self, entry: BucketEntry) {
+    fn keep_cut(&mut self, cut: Cut) {
+        self.wanted_cut = cut;
+        if self.auto_keep {
+            self.keep_cut_now();
+        }
+    }
+
+    pub(crate) fn keep_cut_now(&mut self) {
+        self.kept_cut = self.wanted_cut;
+        self.engine.kept_cut(self.kept_cut);
+        self.take_outputs();
+    }
+
+    pub(crate) fn keep_now(&mut self, entry: BucketEntry) {
         let (bucket, epoch) = (entry.bucket(), entry.epoch());
         let newer = |kept: &BucketEntry| kept.epoch() < epoch;
         if self.kept.get(&bucket).is_none_or(newer) {
@@ -458,13 +494,13 @@ impl World {
     }
 
     /// Takes the first event that is so.
-    pub fn expect(&mut self, is: impl Fn(&Output) -> bool) -> Output {
+    pub(crate) fn expect(&mut self, is: impl Fn(&Output) -> bool) -> Output {
         let at = self.events.iter().position(is);
         let at = at.unwrap_or_else(|| panic!("not among {:?}", self.events));
         self.events.remove(at)
     }
 
-    pub fn unanswered(&self) -> usize {
+    pub(crate) fn unanswered(&self) -> usize {
         self.open.len()
     }
 }

@@ -221,13 +221,19 @@ impl<D: Disk> Replicas<D> {
     }
 
     /// The newest stamp of each layer of a chunk.
-    pub(crate) fn layer_stamps(&self, place: Place) -> BTreeMap<Cut, Stamp> {
+    fn layer_stamps(&self, place: Place) -> BTreeMap<Cut, Stamp> {
         let mut layers: BTreeMap<Cut, Stamp> = BTreeMap::new();
         for version in self.shard.versions(place) {
             let newest = layers.entry(version.tag.cut).or_default();
             *newest = version.tag.stamp.max(*newest);
         }
         layers
+    }
+
+    /// The layers of a chunk.
+    pub(crate) fn cuts_of(&self, place: Place) -> BTreeSet<Cut> {
+        let versions = self.shard.versions(place).into_iter();
+        versions.map(|version| version.tag.cut).collect()
     }
 
     fn versions(&self, place: Place, cut: Cut) -> Reply {

@@ -14,8 +14,8 @@ impl<D: Disk> Replicas<D> {
         self.submit(Request::Note { key, value }, task);
     }
 
-    /// Takes an engine's mark. It need not be durable soon: an older one is only conservative.
-    pub(super) fn take_mark(&mut self, share: Share, mark: Stamp) {
+    /// Takes a mark. It need not be durable soon: an older one is only conservative.
+    pub(crate) fn take_mark(&mut self, share: Share, mark: Stamp) {
         let notes = self.notes_mut(share);
         if mark > notes.mark.now() {
             notes.mark.raise(mark);

@@ -13,7 +13,7 @@ use moraine_model::{
     BLOCK_BYTES, BlockRange, ChunkIndex, Cut, Epoch, Generation, Place, Share, Stamp, Tag,
 };
 use moraine_protocol::limits::PAYLOAD_BLOCKS_MAX;
-use moraine_protocol::{Block, LayerStamp, Part, Reply, Request, Version, VersionKind};
+use moraine_protocol::{Block, Part, Reply, Request, Version, VersionKind};
 use moraine_store::{Buffer, Content, Disk, Rule, StoreError, Write};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -184,10 +184,11 @@ impl<D: Disk> Replicas<D> {
         payload: Option<Buffer>,
     ) -> Option<()> {
         let since = job.since();
-        let share = job.current.as_mut().map(|current| current.share);
+        let current = job.current.as_ref();
+        let share = current.map(|current| (current.share, current.mark));
         let copies = job.current.as_mut().map(|share| &mut share.chunks);
         let copy = copies.and_then(|copies| copies.get_mut(&chunk));
-        let (Some(share), Some(copy)) = (share, copy) else {
+        let (Some((share, mark)), Some(copy)) = (share, copy) else {
             self.recycle_all(payload);
             return Some(());
         };
@@ -196,7 +197,9 @@ impl<D: Disk> Replicas<D> {
         let taken = match (reply, payload) {
             (Reply::Layers { fence, layers }, None) => {
                 self.takes_fence(share, *fence);
-                self.layers_told(place, layers, copy);
+                let theirs = layers.iter().map(|layer| layer.cut);
+                let cuts: BTreeSet<Cut> = theirs.chain(self.cuts_of(place)).collect();
+                copy.cuts = Some(cuts.into_iter().collect());
                 Some(())
             }
             (Reply::Versions { fence, versions }, None) => {
@@ -204,7 +207,7 @@ impl<D: Disk> Replicas<D> {
                 let kept = self.shard.retention(share);
                 let basis = Basis {
                     deleted: kept.is_some_and(|kept| !kept.head_is_read()),
-                    mark: self.bucket_mut(share.bucket).mark(share.volume),
+                    mark,
                     since,
                     fence: *fence,
                 };
@@ -223,18 +226,6 @@ impl<D: Disk> Replicas<D> {
         };
         copy.restart |= taken.is_none();
         taken
-    }
-
-    fn layers_told(&mut self, place: Place, layers: &[LayerStamp], copy: &mut ChunkCopy) {
-        let mark = self.bucket_mut(place.bucket).mark(place.volume);
-        let theirs = layers.iter().map(|layer| (layer.cut, layer.newest));
-        // Only a layer with something above the mark can differ.
-        let cuts: BTreeSet<Cut> = theirs
-            .chain(self.layer_stamps(place))
-            .filter(|(_, newest)| *newest > mark)
-            .map(|(cut, _)| cut)
-            .collect();
-        copy.cuts = Some(cuts.into_iter().collect());
     }
 
     fn versions_told(

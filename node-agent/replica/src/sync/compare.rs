@@ -11,7 +11,7 @@ const BLOCKS: usize = CHUNK_BLOCKS as usize;
 /// By what a version here stays against the source's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Basis {
-    /// The mark here: what neither side has above it is equal.
+    /// The mark here: one version with a stamp up to it is the same on both sides for good.
     pub(crate) mark: Stamp,
     /// The epoch since which this replica is listed.
     pub(crate) since: Epoch,
@@ -66,22 +66,22 @@ pub(crate) fn difference(
 /// What becomes of one block.
 ///
 /// A version here stays if it was written since this replica is listed, is newer, and its engine is
-/// not fenced at the source: then it may still be acknowledged. One with the source's stamp and an
-/// older epoch is taken over again: only then does it count against older writes, of which a
-/// deleted volume gets none.
+/// not fenced at the source: then it may still be acknowledged. One with the source's stamp, above
+/// the mark and of an older epoch, is taken over again: only then does it count against older
+/// writes, of which a deleted volume gets none.
+///
+/// That the source's version is not above the mark says nothing of what is here: one that was never
+/// acknowledged, of a newer cut, may have hidden it, so that it was collected, or goes with the hole
+/// that takes that one away.
 fn fate(here: Option<Tag>, there: Option<(VersionKind, Tag)>, basis: Basis) -> Fate {
     let Basis {
         mark, since, fence, ..
     } = basis;
-    let above = |tag: Tag| tag.stamp > mark;
     let stamp = there.map_or(Stamp::ZERO, |(_, tag)| tag.stamp);
-    if !here.is_some_and(above) && stamp <= mark {
-        return Fate::Stays;
-    }
     let stays = here.is_some_and(|here| {
         let newer = here.stamp > stamp && here.stamp.generation >= fence;
         let equal = here.stamp == stamp;
-        (here.epoch >= since && (newer || equal)) || (equal && basis.deleted)
+        (here.epoch >= since && (newer || equal)) || (equal && (stamp <= mark || basis.deleted))
     });
     match there {
         _ if stays => Fate::Stays,
@@ -165,11 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn what_neither_has_above_the_mark_is_left_alone() {
-        assert_eq!(at(Some(tag(2, 9, 1)), Some((2, 10))), Fate::Stays);
-        assert_eq!(at(Some(tag(2, 9, 1)), None), Fate::Stays);
-        assert_eq!(at(None, Some((2, 10))), Fate::Stays);
+    fn what_both_have_up_to_the_mark_is_left_alone() {
+        assert_eq!(at(Some(tag(2, 10, 1)), Some((2, 10))), Fate::Stays);
         assert_eq!(at(None, None), Fate::Stays);
+        // Something hid it here, and it was collected.
+        assert_eq!(at(None, Some((2, 10))), Fate::Data);
+        assert_eq!(at(Some(tag(2, 9, 1)), Some((2, 10))), Fate::Data);
+        assert_eq!(at(Some(tag(2, 9, 1)), None), Fate::Hole);
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl<D: Disk> Replicas<D> {
     /// Takes the next share in hand. False if there is none, or not yet.
     fn next_share(&mut self, bucket: BucketId, job: &mut Job) -> bool {
         if let Some(state) = job.queue.pop_front() {
-            job.current = Some(ShareCopy::new(bucket, state));
+            let mark = self.bucket_mut(bucket).mark(state.volume);
+            job.current = Some(ShareCopy::new(bucket, mark, state));
             return true;
         }
         if !job.listed {

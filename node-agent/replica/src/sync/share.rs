@@ -7,7 +7,7 @@ use super::CallFor;
 use super::chunk::ChunkCopy;
 use super::job::Job;
 use crate::replicas::{Replicas, Task};
-use moraine_model::{BucketId, ChunkIndex, Generation, Share};
+use moraine_model::{BucketId, ChunkIndex, Generation, Share, Stamp};
 use moraine_protocol::{ChunkStamp, Request, ShareState};
 use moraine_store::index::retention::Retention;
 use moraine_store::{Control, Disk, StoreError};
@@ -17,6 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[derive(Debug)]
 pub(super) struct ShareCopy {
     pub(super) share: Share,
+    /// The mark that this replica had when the copy of the share began: chunks with nothing above
+    /// it on either side are equal.
+    pub(super) mark: Stamp,
     /// What the source keeps of it; `None` if it has no such share.
     state: Option<ShareState>,
     step: Step,
@@ -40,19 +43,22 @@ enum Step {
     Keep,
     /// The chunks to compare are listed.
     List,
+    /// The mark goes from the disk, for the time in which the share holds less than it says.
+    Protect,
     /// Chunks are copied.
     Copy,
-    /// The volume is deleted, if it is at the source.
+    /// Snapshots and volume are deleted that are at the source.
     Delete,
 }
 
 impl ShareCopy {
-    pub(super) fn new(bucket: BucketId, state: ShareState) -> Self {
+    pub(super) fn new(bucket: BucketId, mark: Stamp, state: ShareState) -> Self {
         let share = Share {
             volume: state.volume,
             bucket,
         };
         Self {
+            mark,
             state: Some(state),
             step: Step::Fence,
             ..Self::lacking(share)
@@ -63,6 +69,7 @@ impl ShareCopy {
     pub(super) fn lacking(share: Share) -> Self {
         Self {
             share,
+            mark: Stamp::ZERO,
             state: None,
             step: Step::Unmark,
             controls: VecDeque::new(),
@@ -113,6 +120,7 @@ impl<D: Disk> Replicas<D> {
                     } else if copy.step == Step::Keep {
                         copy.step = Step::List;
                     } else {
+                        self.restore_mark(copy);
                         return true;
                     }
                 }
@@ -120,13 +128,17 @@ impl<D: Disk> Replicas<D> {
                     self.list_chunks(job, copy);
                     return false;
                 }
+                Step::Protect => {
+                    if !self.remove_mark(copy.share) {
+                        return false;
+                    }
+                    copy.step = Step::Copy;
+                }
                 Step::Copy => {
                     if !self.copy_chunks(job, copy) {
                         return false;
                     }
-                    let deleted_at = copy.state.as_ref().and_then(|state| state.deleted_at);
-                    let controls = deleted_at.map(|cut| Control::DeleteVolume { cut });
-                    copy.controls = controls.into_iter().collect();
+                    copy.controls = deleted_at_source(copy.state.as_ref());
                     copy.step = Step::Delete;
                 }
             }
@@ -218,7 +230,7 @@ impl<D: Disk> Replicas<D> {
             share,
             epoch,
             generation: None,
-            above: known.mark(share.volume),
+            above: copy.mark,
             from,
         };
         job.call = Some(self.call(share.bucket, job, CallFor::Chunks, request));
@@ -251,13 +263,25 @@ impl<D: Disk> Replicas<D> {
             copy.from = next;
             return true;
         }
-        let share = copy.share;
-        let known = self.buckets.get(&share.bucket);
-        let mark = known.map(|known| known.mark(share.volume));
-        let own = self.shard.chunks_above(share, mark.unwrap_or_default());
+        let own = self.shard.chunks_above(copy.share, copy.mark);
+        copy.step = if own.is_empty() {
+            Step::Copy
+        } else {
+            Step::Protect
+        };
         copy.todo.extend(own.iter().map(|found| found.chunk));
-        copy.step = Step::Copy;
         true
+    }
+
+    /// The share holds again what its mark says.
+    ///
+    /// While versions above the mark are taken away, what they hid is missing, though the mark may
+    /// speak of it; and once they are gone nothing tells that the chunk must be looked at. So the
+    /// mark is not on the disk in the meantime: after a crash the whole share is compared.
+    fn restore_mark(&mut self, copy: &ShareCopy) {
+        if copy.mark > Stamp::ZERO {
+            self.take_mark(copy.share, copy.mark);
+        }
     }
 
     /// Goes on with the chunks of a share. True when all are done.
@@ -298,7 +322,21 @@ fn kept_at_source(state: Option<&ShareState>) -> VecDeque<Control> {
         cut: *cut,
         child: *child,
     });
+    references.chain(deleted_snapshots(state)).collect()
+}
+
+/// What the source has deleted: the snapshots once more, for a share that had no blocks took no note
+/// of them; the volume last.
+fn deleted_at_source(state: Option<&ShareState>) -> VecDeque<Control> {
+    let Some(state) = state else {
+        return VecDeque::new();
+    };
+    let volume = state.deleted_at;
+    let volume = volume.map(|cut| Control::DeleteVolume { cut });
+    deleted_snapshots(state).chain(volume).collect()
+}
+
+fn deleted_snapshots(state: &ShareState) -> impl Iterator<Item = Control> {
     let deleted = state.deleted_snapshots.iter();
-    let deleted = deleted.map(|cut| Control::DeleteSnapshot { cut: *cut });
-    references.chain(deleted).collect()
+    deleted.map(|cut| Control::DeleteSnapshot { cut: *cut })
 }

@@ -4,6 +4,7 @@ mod control;
 mod crash;
 mod lists;
 mod marks;
+mod net;
 mod opening;
 mod random;
 mod reading;

@@ -107,7 +107,7 @@ fn a_damaged_block_is_named_and_never_given() {
     let wanted = filled(4, 3);
     let wanted = &wanted[2 * BLOCK_BYTES..3 * BLOCK_BYTES];
     let mut bytes = vec![0; BLOCK_BYTES];
-    let blocks = 256 + 64 * u64::from(SEGMENT_BLOCKS);
+    let blocks = 256 + SEGMENTS * u64::from(SEGMENT_BLOCKS);
     let places = (0..blocks).map(|block| block * BLOCK_BYTES as u64);
     let mut found: Vec<u64> = places
         .filter(|at| {

@@ -2,49 +2,50 @@
 
 use moraine_model::*;
 use moraine_protocol::*;
-use moraine_replica::{Options, Output, Replicas, SessionId};
+use moraine_replica::{CallId, Options, Output, Replicas, SessionId};
 use moraine_store::disk::{MemoryDisk, MemoryQueue};
 use moraine_store::{Buffer, FormatOptions, Shard, ShardOptions, block_checksums};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-pub const SEGMENT_BLOCKS: u32 = 256;
-pub const ENGINE: SessionId = SessionId(1);
+pub(crate) const SEGMENT_BLOCKS: u32 = 256;
+pub(crate) const SEGMENTS: u64 = 256;
+pub(crate) const ENGINE: SessionId = SessionId(1);
 
-pub fn cluster() -> ClusterId {
+pub(crate) fn cluster() -> ClusterId {
     ClusterId::new(1).unwrap()
 }
 
-pub fn disk_id(number: u128) -> DiskId {
+pub(crate) fn disk_id(number: u128) -> DiskId {
     DiskId::new(number).unwrap()
 }
 
-pub fn volume(number: u128) -> VolumeId {
+pub(crate) fn volume(number: u128) -> VolumeId {
     VolumeId::new(number).unwrap()
 }
 
-pub fn bucket() -> BucketId {
+pub(crate) fn bucket() -> BucketId {
     BucketId::new(0).unwrap()
 }
 
-pub fn share(number: u128) -> Share {
+pub(crate) fn share(number: u128) -> Share {
     Share {
         volume: volume(number),
         bucket: bucket(),
     }
 }
 
-pub fn range(first: u16, count: u16) -> BlockRange {
+pub(crate) fn range(first: u16, count: u16) -> BlockRange {
     BlockRange::new(first, count).unwrap()
 }
 
-pub fn block(chunk: u32, first: u16, count: u16) -> Block {
+pub(crate) fn block(chunk: u32, first: u16, count: u16) -> Block {
     Block {
         chunk: ChunkIndex::new(chunk).unwrap(),
         range: range(first, count),
     }
 }
 
-pub fn generation(attach: u32) -> Generation {
+pub(crate) fn generation(attach: u32) -> Generation {
     Generation {
         attach,
         incarnation: 0,
@@ -52,7 +53,7 @@ pub fn generation(attach: u32) -> Generation {
 }
 
 /// The entry of the bucket: disk, role, since.
-pub fn entry(epoch: u64, listings: &[(u128, Role, u64)]) -> BucketEntry {
+pub(crate) fn entry(epoch: u64, listings: &[(u128, Role, u64)]) -> BucketEntry {
     let listings = listings.iter().map(|(disk, role, since)| Listing {
         disk: disk_id(*disk),
         role: *role,
@@ -62,16 +63,16 @@ pub fn entry(epoch: u64, listings: &[(u128, Role, u64)]) -> BucketEntry {
 }
 
 /// The entry with disk 1 in sync, since epoch 1.
-pub fn alone(epoch: u64) -> BucketEntry {
+pub(crate) fn alone(epoch: u64) -> BucketEntry {
     entry(epoch, &[(1, Role::InSync, 1)])
 }
 
 /// The entry with disk 1 syncing since an epoch, and disk 2 in sync.
-pub fn syncing(epoch: u64, since: u64) -> BucketEntry {
+pub(crate) fn syncing(epoch: u64, since: u64) -> BucketEntry {
     entry(epoch, &[(1, Role::Syncing, since), (2, Role::InSync, 1)])
 }
 
-pub fn under(number: u128, attach: u32, epoch: u64) -> Under {
+pub(crate) fn under(number: u128, attach: u32, epoch: u64) -> Under {
     Under {
         share: share(number),
         generation: generation(attach),
@@ -79,7 +80,7 @@ pub fn under(number: u128, attach: u32, epoch: u64) -> Under {
     }
 }
 
-pub fn open(number: u128, attach: u32, entry: BucketEntry) -> Request {
+pub(crate) fn open(number: u128, attach: u32, entry: BucketEntry) -> Request {
     Request::Open {
         volume: volume(number),
         generation: generation(attach),
@@ -88,14 +89,14 @@ pub fn open(number: u128, attach: u32, entry: BucketEntry) -> Request {
 }
 
 /// The bytes of blocks that were filled with a number.
-pub fn filled(blocks: u16, number: u64) -> Vec<u8> {
+pub(crate) fn filled(blocks: u16, number: u64) -> Vec<u8> {
     let words = usize::from(blocks) * BLOCK_BYTES / 8;
     let bytes = (0..words as u64).map(|word| number.wrapping_mul(0x9e37_79b9) ^ (word % 512));
     bytes.flat_map(u64::to_le_bytes).collect()
 }
 
 /// A write of data, with its data.
-pub fn write(
+pub(crate) fn write(
     under: Under,
     block: Block,
     sequence: u64,
@@ -116,7 +117,12 @@ pub fn write(
     (request, Some(Buffer::copy_of(&bytes)))
 }
 
-pub fn zero(under: Under, block: Block, sequence: u64, cut: u64) -> (Request, Option<Buffer>) {
+pub(crate) fn zero(
+    under: Under,
+    block: Block,
+    sequence: u64,
+    cut: u64,
+) -> (Request, Option<Buffer>) {
     let request = Request::Write {
         under,
         block,
@@ -128,7 +134,7 @@ pub fn zero(under: Under, block: Block, sequence: u64, cut: u64) -> (Request, Op
     (request, None)
 }
 
-pub fn with_mark(
+pub(crate) fn with_mark(
     (request, payload): (Request, Option<Buffer>),
     to: Stamp,
 ) -> (Request, Option<Buffer>) {
@@ -139,7 +145,7 @@ pub fn with_mark(
     (request, payload)
 }
 
-pub fn read(under: Under, block: Block, at: At) -> Request {
+pub(crate) fn read(under: Under, block: Block, at: At) -> Request {
     Request::Read {
         under,
         block,
@@ -149,7 +155,7 @@ pub fn read(under: Under, block: Block, at: At) -> Request {
 }
 
 /// A formatted disk with so many segments.
-pub fn formatted(disk: u128, segments: u64) -> MemoryDisk {
+pub(crate) fn formatted(disk: u128, segments: u64) -> MemoryDisk {
     let blocks = 256 + segments * u64::from(SEGMENT_BLOCKS);
     let mut memory = MemoryDisk::new(blocks * BLOCK_BYTES as u64, 4096);
     let options = FormatOptions {
@@ -161,30 +167,32 @@ pub fn formatted(disk: u128, segments: u64) -> MemoryDisk {
 }
 
 /// The shard of a copy of the disk as it is now: opening the disk itself would write to it.
-pub fn shard_of(disk: &MemoryDisk) -> Shard<MemoryDisk> {
+pub(crate) fn shard_of(disk: &MemoryDisk) -> Shard<MemoryDisk> {
     let mut handle = disk.duplicate();
     let opened = moraine_store::open(&mut handle, cluster()).unwrap();
     Shard::recover(handle, &opened, 0, ShardOptions::default()).unwrap()
 }
 
 /// One disk and its replicas.
-pub struct Host {
-    pub disk: MemoryDisk,
-    pub queue: MemoryQueue,
-    pub replicas: Replicas<MemoryDisk>,
-    pub options: Options,
-    pub now_ms: u64,
+pub(crate) struct Host {
+    pub(crate) disk: MemoryDisk,
+    pub(crate) queue: MemoryQueue,
+    pub(crate) replicas: Replicas<MemoryDisk>,
+    pub(crate) options: Options,
+    pub(crate) now_ms: u64,
     /// What came out and nobody has asked for.
-    pub outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
     next_id: u64,
+    /// Calls that it made and that nobody has answered.
+    pub(crate) calls: BTreeSet<CallId>,
 }
 
 impl Host {
-    pub fn new(disk: u128) -> Self {
-        Self::with(formatted(disk, 64), Options::new(disk_id(disk)))
+    pub(crate) fn new(disk: u128) -> Self {
+        Self::with(formatted(disk, SEGMENTS), Options::new(disk_id(disk)))
     }
 
-    pub fn with(disk: MemoryDisk, options: Options) -> Self {
+    pub(crate) fn with(disk: MemoryDisk, options: Options) -> Self {
         let mut handle = disk.another();
         let queue = handle.queue();
         let opened = moraine_store::open(&mut handle, cluster()).unwrap();
@@ -198,15 +206,16 @@ impl Host {
             now_ms: 0,
             outputs: VecDeque::new(),
             next_id: 1,
+            calls: BTreeSet::new(),
         }
     }
 
     /// The host as it would be after a crash at this moment.
-    pub fn crashed(&self) -> Self {
+    pub(crate) fn crashed(&self) -> Self {
         Self::with(self.disk.duplicate(), self.options)
     }
 
-    pub fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         self.now_ms += 1;
         self.replicas.poll(self.now_ms);
         while let Some(output) = self.replicas.next_output() {
@@ -214,15 +223,22 @@ impl Host {
         }
     }
 
+    /// Nobody will answer what it has asked.
+    pub(crate) fn forget_calls(&mut self) {
+        for call in std::mem::take(&mut self.calls) {
+            self.replicas.answered(call, None, None);
+        }
+    }
+
     /// Polls until nothing is under way on the disk.
-    pub fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         for _ in 0..50 {
             self.poll();
         }
     }
 
     /// Sends a request without waiting.
-    pub fn send(&mut self, (request, payload): (Request, Option<Buffer>)) -> RequestId {
+    pub(crate) fn send(&mut self, (request, payload): (Request, Option<Buffer>)) -> RequestId {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         self.replicas.request(ENGINE, id, request, payload);
@@ -230,7 +246,7 @@ impl Host {
     }
 
     /// Takes the answer to a request, if it is there.
-    pub fn answer(&mut self, id: RequestId) -> Option<(Reply, Vec<u8>)> {
+    pub(crate) fn answer(&mut self, id: RequestId) -> Option<(Reply, Vec<u8>)> {
         while let Some(output) = self.replicas.next_output() {
             self.outputs.push_back(output);
         }
@@ -249,11 +265,11 @@ impl Host {
     }
 
     /// Sends a request and waits for its answer.
-    pub fn ask(&mut self, request: (Request, Option<Buffer>)) -> Reply {
+    pub(crate) fn ask(&mut self, request: (Request, Option<Buffer>)) -> Reply {
         self.ask_data(request).0
     }
 
-    pub fn ask_data(&mut self, request: (Request, Option<Buffer>)) -> (Reply, Vec<u8>) {
+    pub(crate) fn ask_data(&mut self, request: (Request, Option<Buffer>)) -> (Reply, Vec<u8>) {
         let id = self.send(request);
         for _ in 0..1000 {
             self.poll();
@@ -265,11 +281,11 @@ impl Host {
     }
 
     /// A request without data.
-    pub fn plain(&mut self, request: Request) -> Reply {
+    pub(crate) fn plain(&mut self, request: Request) -> Reply {
         self.ask((request, None))
     }
 
-    pub fn refused(&mut self, request: (Request, Option<Buffer>)) -> Refusal {
+    pub(crate) fn refused(&mut self, request: (Request, Option<Buffer>)) -> Refusal {
         match self.ask(request) {
             Reply::Refused(refusal) => refusal,
             other => panic!("not refused but {other:?}"),
@@ -277,7 +293,12 @@ impl Host {
     }
 
     /// Opens a volume; gives mark, cut and whether something is above the mark.
-    pub fn open(&mut self, number: u128, attach: u32, entry: BucketEntry) -> (Stamp, Cut, bool) {
+    pub(crate) fn open(
+        &mut self,
+        number: u128,
+        attach: u32,
+        entry: BucketEntry,
+    ) -> (Stamp, Cut, bool) {
         match self.plain(open(number, attach, entry)) {
             Reply::Opened {
                 mark,
@@ -289,7 +310,7 @@ impl Host {
     }
 
     /// What a read shows of each block: the bytes, or `None` if it was never written.
-    pub fn blocks(&mut self, under: Under, block: Block, at: At) -> Vec<Option<Vec<u8>>> {
+    pub(crate) fn blocks(&mut self, under: Under, block: Block, at: At) -> Vec<Option<Vec<u8>>> {
         let (reply, data) = self.ask_data((read(under, block, at), None));
         let Reply::Data { parts } = reply else {
             panic!("no data but {reply:?}");
@@ -299,7 +320,7 @@ impl Host {
 }
 
 /// The blocks of a reply with data; checks all checksums.
-pub fn spread(block: Block, parts: &[Part], mut data: &[u8]) -> Vec<Option<Vec<u8>>> {
+pub(crate) fn spread(block: Block, parts: &[Part], mut data: &[u8]) -> Vec<Option<Vec<u8>>> {
     let mut blocks = vec![None; usize::from(block.range.count())];
     for part in parts {
         let run = part.version.range;
@@ -325,6 +346,6 @@ pub fn spread(block: Block, parts: &[Part], mut data: &[u8]) -> Vec<Option<Vec<u
     blocks
 }
 
-pub fn malformed(rule: Rule) -> Refusal {
+pub(crate) fn malformed(rule: Rule) -> Refusal {
     Refusal::Malformed { rule }
 }
