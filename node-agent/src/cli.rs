@@ -1,12 +1,16 @@
 //! The command line of `moraine-agent`; what differs between pods comes from the environment, as the
 //! chart gives it.
 
+use crate::data;
 use crate::devices::Host;
 use crate::offline;
 use crate::run::{self, Options};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -46,6 +50,8 @@ enum LogFormat {
 enum Command {
     /// Stand for this node: register it, find its disks, report them
     Run(RunArgs),
+    /// Serve disks by a map file, without Kubernetes: for tests, benchmarks and first trials
+    Serve(ServeArgs),
     /// Look at a disk while no agent has it: check it, show what is on it, take volumes from it
     Store(offline::Args),
 }
@@ -78,14 +84,40 @@ struct RunArgs {
     health_port: u16,
 }
 
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// The map: a JSON file, read again whenever it changes.
+    #[arg(long)]
+    map: PathBuf,
+    /// File with the cluster's secret, at least 32 bytes. Who hasn't got it gets nothing.
+    #[arg(long)]
+    secret_file: PathBuf,
+    /// Name of this node.
+    #[arg(long)]
+    node: String,
+    /// Address to listen on, as the map gives it for this agent's disks.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// File or block device to serve; repeat for more.
+    #[arg(long = "disk", required = true)]
+    disks: Vec<PathBuf>,
+    /// Make a file of so many bytes where a disk isn't there, and format it as the disk that the map
+    /// has at this place of our address.
+    #[arg(long, value_name = "BYTES")]
+    create: Option<u64>,
+}
+
 /// Runs the program; the exit code says whether it ended as it should.
 pub fn main(args: Args) -> ExitCode {
-    let run = match args.command {
-        Command::Run(run) => run,
+    if !matches!(args.command, Command::Store(_)) {
+        log_to_stderr(args.log_level, args.log_format);
+    }
+    let ended = match args.command {
+        Command::Run(args) => until_stopped(|stop| run::agent(options(args), stop)),
+        Command::Serve(args) => until_stopped(|stop| data::serve(data_options(args), stop)),
         Command::Store(args) => return offline::main(args),
     };
-    log_to_stderr(args.log_level, args.log_format);
-    match serve(run) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -112,9 +144,9 @@ fn log_to_stderr(level: LevelFilter, format: LogFormat) {
     }
 }
 
-fn serve(args: RunArgs) -> Result<()> {
+fn options(args: RunArgs) -> Options {
     let RunArgs { sysfs, procfs, .. } = args;
-    let options = Options {
+    Options {
         node: args.node,
         namespace: args.namespace,
         data_dir: args.data_dir,
@@ -125,7 +157,24 @@ fn serve(args: RunArgs) -> Result<()> {
         }),
         metrics_port: args.metrics_port,
         health_port: args.health_port,
-    };
+    }
+}
+
+fn data_options(args: ServeArgs) -> data::Options {
+    data::Options {
+        map: args.map,
+        secret: args.secret_file,
+        node: args.node,
+        listen: args.listen,
+        disks: args.disks,
+        create_bytes: args.create,
+    }
+}
+
+/// Runs `work` until it ends or the program is asked to stop, which it is told by the future it gets.
+fn until_stopped<W: Future<Output = Result<()>>>(
+    work: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> W,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -139,7 +188,7 @@ fn serve(args: RunArgs) -> Result<()> {
             }
             tracing::info!("asked to stop");
         };
-        Box::pin(run::agent(options, stop)).await
+        Box::pin(work(Box::pin(stop))).await
     });
     // A look at a disk that hangs must not keep the process.
     runtime.shutdown_background();

@@ -10,6 +10,8 @@
 //! It writes its own StorageNode and its own Lease, nothing else. When the API server is away it goes on
 //! with what it knows and catches up later.
 //!
+//! `moraine-agent serve` serves disks by a map file ([`data`]): the data plane, not yet joined with the rest.
+//!
 //! Beside it, `moraine-agent store` looks at one disk offline ([`cli`]); no part of it runs in the agent.
 //!
 //! Not here yet: taking a disk. Nothing is ever opened for writing; a device that would be taken is
@@ -21,6 +23,7 @@ pub mod devices;
 
 mod apply;
 mod clock;
+mod data;
 mod data_dir;
 mod health;
 mod heartbeat;

@@ -9,7 +9,7 @@ use moraine_model::{
 };
 use thiserror::Error;
 
-/// Names a request in its reply; unique among the unanswered ones of a connection.
+/// Names a request in its reply. From each request of a connection to the next it grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
@@ -376,4 +376,22 @@ pub enum Rule {
     /// The store found the request malformed.
     #[error("the limits of the store")]
     StoreLimits,
+}
+
+impl Request {
+    /// The bucket that it is about, which says what shard of a disk is to be asked.
+    pub fn bucket(&self) -> Option<BucketId> {
+        match self {
+            Self::Open { entry, .. } | Self::Adopt { entry } => Some(entry.bucket()),
+            Self::Write { under, .. } | Self::Read { under, .. } | Self::Close { under, .. } => {
+                Some(under.share.bucket)
+            }
+            Self::Shares { bucket, .. } => Some(*bucket),
+            Self::Chunks { share, .. }
+            | Self::Layers { share, .. }
+            | Self::Versions { share, .. }
+            | Self::Copy { share, .. } => Some(share.bucket),
+            Self::Ping => None,
+        }
+    }
 }

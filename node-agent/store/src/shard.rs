@@ -176,6 +176,11 @@ impl<D: Disk> Shard<D> {
         self.io.disk().recycle(buffer);
     }
 
+    /// Its handle of the disk, to look at; operations go through the shard alone.
+    pub fn disk(&self) -> &D {
+        self.io.handle()
+    }
+
     /// Gives the disk back. What was not answered may or may not be durable.
     pub fn into_disk(self) -> D {
         self.io.into_disk()

@@ -1,8 +1,10 @@
 //! etcd, kube-apiserver, kube-controller-manager, kube-scheduler and the snapshot controller, side by side in one
 //! network namespace.
 //!
-//! They are started all at once: each waits for the one that it needs. etcd does not sync to disk: a cluster ends
-//! with its folder, and so many syncs would slow down what is measured beside it.
+//! The API server waits for etcd by itself. The controller manager gives up if the API server has not granted its
+//! rights within 10 s, which a slow machine needs longer for, so what needs the API server is started once it is
+//! ready. etcd does not sync to disk: a cluster ends with its folder, and so many syncs would slow down what is
+//! measured beside it.
 
 use super::daemon::{Daemon, Running};
 use super::network;
@@ -22,12 +24,19 @@ pub(super) struct ControlPlane<'a> {
 }
 
 impl ControlPlane<'_> {
-    /// Starts all that needs no object in the API.
+    /// Starts the API server and what it stores in.
     pub(super) fn start(&self) -> Result<Vec<Running>> {
         let (home, state) = (self.home, self.state);
         Ok(vec![
             self.part("etcd", "etcd", etcd(home))?,
             self.part("apiserver", "kube-apiserver", api_server(home, state))?,
+        ])
+    }
+
+    /// Starts what runs pods, once the API server is ready.
+    pub(super) fn start_controllers(&self) -> Result<Vec<Running>> {
+        let (home, state) = (self.home, self.state);
+        Ok(vec![
             self.part(
                 "controller-manager",
                 "kube-controller-manager",

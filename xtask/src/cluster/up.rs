@@ -130,16 +130,17 @@ fn bring_up(name: &str, nodes: u8, home: &Home, built: &Built) -> Result<()> {
     let mut parts = start_control_plane(home, &state, built)?;
     let started = start_nodes(nodes, home, &mut state, built)?;
     let kube = wait_for_api_server(home, &state, built, &parts)?;
-    for node in &state.nodes {
-        node::join(home, node)?;
-    }
-    let step = Step::start("installing the snapshot controller");
-    snapshots::install(&kube, built)?;
     let plane = ControlPlane {
         home,
         state: &state,
         built,
     };
+    parts.extend(plane.start_controllers()?);
+    for node in &state.nodes {
+        node::join(home, node)?;
+    }
+    let step = Step::start("installing the snapshot controller");
+    snapshots::install(&kube, built)?;
     parts.push(plane.start_snapshot_controller()?);
     step.done("");
     parts.extend(started);

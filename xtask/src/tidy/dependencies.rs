@@ -40,6 +40,11 @@ use Family::{Kube, Tokio, TokioIfAsked, Tonic};
 const TABLE: &[Row] = &[
     row("node-agent/model", &[], &[]),
     row("node-agent/protocol", &["node-agent/model"], &[]),
+    row(
+        "node-agent/protocol/fuzz",
+        &["node-agent/protocol", "node-agent/model"],
+        &[],
+    ),
     row("node-agent/store", &["node-agent/model"], &[]),
     row(
         "node-agent/store/fuzz",

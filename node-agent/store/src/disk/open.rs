@@ -19,7 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -355,6 +355,17 @@ macro_rules! either {
             Self::Threads($disk) => $what,
         }
     };
+}
+
+impl DeviceDisk {
+    /// A descriptor that is readable while completions wait to be polled, for who waits for several
+    /// things at once. What was submitted starts at the next poll, so poll before waiting for it.
+    pub fn readiness(&self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Uring(disk) => Ok(disk.readiness()),
+            Self::Threads(disk) => disk.readiness(),
+        }
+    }
 }
 
 impl Disk for DeviceDisk {

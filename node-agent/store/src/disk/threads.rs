@@ -11,12 +11,14 @@ use super::limits::{self, failed, whole};
 use super::pool::Pool;
 use super::{Completion, Disk, Failure, Geometry, Operation};
 use crate::Buffer;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::FallocateFlags;
 use rustix::io::ReadWriteFlags;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 #[derive(Debug, Default)]
@@ -34,6 +36,9 @@ struct Shared {
     work: Condvar,
     /// Something is done.
     done: Condvar,
+    /// The same for who waits for descriptors, from when it first asked: an event counter, above
+    /// zero while something is.
+    bell: OnceLock<OwnedFd>,
 }
 
 /// One handle of a device, with threads of its own. Dropping it waits until everything submitted
@@ -58,6 +63,7 @@ impl ThreadDisk {
             queue: Mutex::default(),
             work: Condvar::new(),
             done: Condvar::new(),
+            bell: OnceLock::new(),
         });
         let mut disk = Self {
             shared,
@@ -76,6 +82,21 @@ impl ThreadDisk {
         Ok(disk)
     }
 
+    /// Readable while there are completions that nobody has taken.
+    pub fn readiness(&self) -> io::Result<BorrowedFd<'_>> {
+        let queue = self.shared.lock();
+        if self.shared.bell.get().is_none() {
+            let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            self.shared.bell.get_or_init(|| counter);
+            if !queue.done.is_empty() {
+                self.shared.ring();
+            }
+        }
+        drop(queue);
+        let bell = self.shared.bell.get();
+        Ok(bell.expect("made above").as_fd())
+    }
+
     fn collect(&mut self, mut done: Vec<Completion>, completions: &mut Vec<Completion>) {
         done.append(&mut self.ready);
         self.in_flight -= done.len();
@@ -87,6 +108,21 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing panics while it holds the lock, so a poisoned queue is still a whole one.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called with the queue locked, like [`Shared::hush`], so that the bell says what the queue has.
+    fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            // It fails only when the counter is at its end, and then it is readable already.
+            let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    fn hush(&self) {
+        if let Some(bell) = self.bell.get() {
+            // It fails only when the counter is zero already.
+            let _ = rustix::io::read(bell, &mut [0; 8]);
+        }
     }
 
     fn serve(&self) {
@@ -102,6 +138,7 @@ impl Shared {
                     outcome,
                 });
                 self.done.notify_one();
+                self.ring();
             } else if queue.closing {
                 return;
             } else {
@@ -163,7 +200,12 @@ impl Disk for ThreadDisk {
 
     fn poll(&mut self, completions: &mut Vec<Completion>) {
         if self.in_flight > 0 {
-            let done = std::mem::take(&mut self.shared.lock().done);
+            let mut queue = self.shared.lock();
+            let done = std::mem::take(&mut queue.done);
+            if !done.is_empty() {
+                self.shared.hush();
+            }
+            drop(queue);
             self.collect(done, completions);
         }
     }
@@ -179,6 +221,7 @@ impl Disk for ThreadDisk {
             .wait_while(self.shared.lock(), nothing_yet)
             .unwrap_or_else(PoisonError::into_inner);
         let done = std::mem::take(&mut queue.done);
+        self.shared.hush();
         drop(queue);
         self.collect(done, completions);
     }

@@ -29,7 +29,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::ReadWriteFlags;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 /// The device's place in the ring's table of files.
@@ -129,6 +129,13 @@ impl UringDisk {
     /// What is registered with the kernel, and why not more.
     pub fn pool_report(&self) -> &PoolReport {
         self.pool.report()
+    }
+
+    /// Readable while the ring shows completions that nobody has taken.
+    pub fn readiness(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns the descriptor and closes it only when it is dropped, and the
+        // borrow of the ring lasts as long as that of the descriptor.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 
     /// Operations that the ring has not answered.

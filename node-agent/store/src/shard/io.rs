@@ -46,6 +46,10 @@ impl<D: Disk> Io<D> {
         &mut self.disk
     }
 
+    pub(crate) fn handle(&self) -> &D {
+        &self.disk
+    }
+
     pub(crate) fn into_disk(self) -> D {
         self.disk
     }

@@ -4,9 +4,10 @@ use super::rig::{BACKENDS, LoopDevice, SIZE_BYTES, drain, file, filled, folder, 
 use super::rig::{pattern, read, run, write};
 use moraine_store::Buffer;
 use moraine_store::disk::{
-    Allocation, Backend, Choice, Device, Disk, FailureKind, OpenErrorKind, OpenOptions, Operation,
-    Why, create_file,
+    Allocation, Backend, Choice, Device, DeviceDisk, Disk, FailureKind, OpenErrorKind, OpenOptions,
+    Operation, Why, create_file,
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::OpenOptions as FileOptions;
@@ -419,4 +420,45 @@ fn a_file_system_without_direct_io_is_served_and_said() {
         assert!(read(&mut disk, 0, 1) == pattern(1));
     }
     unmount(folder.path(), UnmountFlags::empty()).unwrap();
+}
+
+/// Whether the disk's descriptor becomes readable within this time.
+fn rings(disk: &DeviceDisk, patience_ms: u64) -> bool {
+    let bell = disk.readiness().unwrap();
+    let mut waited = [PollFd::new(&bell, PollFlags::IN)];
+    let patience = Timespec::try_from(Duration::from_millis(patience_ms)).unwrap();
+    loop {
+        match rustix::event::poll(&mut waited, Some(&patience)) {
+            // The kernel finishes a ring's work on this thread's way out of a call.
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return ready.unwrap() > 0,
+        }
+    }
+}
+
+#[test]
+fn the_descriptor_is_readable_while_completions_wait() {
+    for backend in BACKENDS {
+        let folder = folder();
+        let device = Device::open(&file(&folder, SIZE_BYTES), &options(backend)).unwrap();
+        let mut disk = device.handle().unwrap().disk;
+        let mut done = Vec::new();
+        for round in 0..100 {
+            assert!(!rings(&disk, 0), "{backend:?} rings for nothing");
+            let buffer = disk.buffer(1);
+            let offset = round * 4096;
+            disk.submit(round, Operation::Read { offset, buffer })
+                .unwrap();
+            disk.poll(&mut done);
+            if done.is_empty() {
+                assert!(
+                    rings(&disk, 60_000),
+                    "{backend:?} is silent in round {round}"
+                );
+                disk.poll(&mut done);
+            }
+            assert_eq!(done.len(), 1, "{backend:?}");
+            assert_eq!(done.pop().unwrap().tag, round);
+        }
+    }
 }

@@ -1,0 +1,88 @@
+//! Takes connections, finds out who calls, and hands them to the thread of the shard that they want.
+//!
+//! Connections whose other side hasn't proved itself are few at a time and live for seconds.
+
+use super::Shards;
+use super::identity::Identity;
+use super::shard::Told;
+use anyhow::{Context, Result};
+use moraine_model::DiskId;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// Handshakes at a time. More wait in the kernel.
+const HANDSHAKES_MAX: usize = 64;
+/// How long a handshake may take.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// Requests that a connection may have unanswered.
+const CREDITS: u32 = 256;
+/// How long to wait when no connection can be taken, for want of descriptors as a rule.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a handshake needs.
+struct Door {
+    identity: Arc<Identity>,
+    shards: Shards,
+    /// How many each disk has.
+    counts: BTreeMap<DiskId, u32>,
+}
+
+/// Takes connections for ever.
+pub(super) async fn accept(listener: TcpListener, identity: Arc<Identity>, shards: &Shards) {
+    let mut counts = BTreeMap::new();
+    for (disk, shard) in shards.keys() {
+        let count: &mut u32 = counts.entry(*disk).or_default();
+        *count = (*count).max(shard + 1);
+    }
+    let door = Arc::new(Door {
+        identity,
+        shards: shards.clone(),
+        counts,
+    });
+    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned().await;
+        let permit = permit.expect("nobody closes it");
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("taking a connection failed: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let door = Arc::clone(&door);
+        tokio::spawn(async move {
+            let entering = tokio::time::timeout(HANDSHAKE_LIMIT, door.enter(stream, from)).await;
+            match entering {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%from, "a connection is refused: {error:#}"),
+                Err(_) => tracing::warn!(%from, "a connection is refused: it said nothing"),
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl Door {
+    async fn enter(&self, mut stream: TcpStream, from: SocketAddr) -> Result<()> {
+        stream.set_nodelay(true)?;
+        let shards_of = |disk| self.counts.get(&disk).copied();
+        let peer = self
+            .identity
+            .welcome(&mut stream, CREDITS, shards_of)
+            .await?;
+        let wanted = peer.wanted;
+        tracing::info!(%from, node = %peer.node, caller = ?wanted.caller, disk = %wanted.disk,
+            shard = wanted.shard, "connected");
+        let shard = self.shards.get(&(wanted.disk, wanted.shard));
+        let shard = shard.context("the shard is not served")?;
+        let stream = stream.into_std()?;
+        let told = shard.send(Told::Connection(stream, CREDITS)).await;
+        told.context("the shard is not served any more")
+    }
+}
