@@ -77,6 +77,8 @@ impl World {
         let entries: Vec<BucketEntry> = self.map.entries().cloned().collect();
         let kept = entries.iter().map(|entry| (entry.bucket(), entry.clone()));
         self.volumes[volume].kept = kept.collect();
+        // Told with the attachment, before the first engine of it begins.
+        self.volumes[volume].kept_cut = self.volumes[volume].cut;
         let generation = Generation {
             attach: self.volumes[volume].attach,
             incarnation: 0,
@@ -140,11 +142,15 @@ impl World {
             return;
         }
         let volume = &self.volumes[host.volume];
+        // A process that starts again needs no API: it has what the former kept on the node.
+        host.cut = match host.generation.incarnation {
+            0 => volume.cut,
+            _ => volume.kept_cut,
+        };
         let buckets = self.scenario.buckets;
         let size_bytes = self.scenario.chunks << 22;
-        host.cut = volume.cut;
         let settings = Settings {
-            cut: Cut(volume.cut),
+            cut: Cut(host.cut),
             limits: limits(),
             ..Settings::new(volume.id, size_bytes, host.generation, buckets)
         };
@@ -173,6 +179,8 @@ impl World {
         for entry in self.map.entries().cloned().collect::<Vec<_>>() {
             self.tell_engine(number, entry);
         }
+        let late = self.chance.skewed(MS..=self.scenario.news.max(MS));
+        self.agenda.after(late, Event::Raise(number));
         self.pump_engine(number);
     }
 
@@ -247,6 +255,23 @@ impl World {
         self.pump_engine(engine);
     }
 
+    /// A cut is durable on the engine's node.
+    pub(crate) fn kept_cut(&mut self, engine: usize, cut: u64) {
+        if self.postponed(self.engines[engine].node, Event::KeptCut(engine, cut)) {
+            return;
+        }
+        let host = &mut self.engines[engine];
+        let Some(core) = &mut host.engine else {
+            return;
+        };
+        let volume = &mut self.volumes[host.volume];
+        if volume.attach == host.generation.attach {
+            volume.kept_cut = volume.kept_cut.max(cut);
+        }
+        core.kept_cut(Cut(cut));
+        self.pump_engine(engine);
+    }
+
     /// News of the map.
     pub(crate) fn engine_news(&mut self, engine: usize, entry: BucketEntry) {
         let node = self.engines[engine].node;
@@ -267,7 +292,12 @@ impl World {
             return;
         }
         let host = &mut self.engines[engine];
-        let cut = self.volumes[host.volume].cut;
+        let volume = &self.volumes[host.volume];
+        // The Volume names its attachment: one that it doesn't name obeys no cut of it.
+        if volume.attach != host.generation.attach {
+            return;
+        }
+        let cut = volume.cut;
         if let Some(core) = &mut host.engine {
             core.raise_cut(Cut(cut));
             self.pump_engine(engine);
@@ -347,7 +377,18 @@ impl World {
                 });
                 self.end_engine(engine);
             }
-            Output::CutReached { cut } => self.cut_reached(engine, cut.0),
+            Output::CutReached { cut, generation } => {
+                if generation == self.engines[engine].generation {
+                    self.cut_reached(engine, cut.0);
+                } else {
+                    let name = self.name(engine);
+                    self.violated(None, format!("{name} reports a cut for {generation:?}"));
+                }
+            }
+            Output::KeepCut { cut } => {
+                let late = self.chance.skewed(MS / 20..=8 * MS);
+                self.agenda.after(late, Event::KeptCut(engine, cut.0));
+            }
             Output::Resized { .. } => {}
             Output::Suspect { disk } => {
                 self.note(About::World, |world| {
@@ -415,7 +456,6 @@ impl World {
                 self.writes_gone(other);
             }
         }
-        self.cut_reached(engine, self.engines[engine].cut);
     }
 
     /// Nobody is left who could acknowledge what this engine had not.

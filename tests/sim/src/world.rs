@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Tick(usize),
     /// An engine's entry is durable.
     Kept(usize, BucketEntry),
+    /// An engine's cut is durable.
+    KeptCut(usize, u64),
     /// A new engine's process starts.
     Begin(usize),
     /// News of the map reach a disk.
@@ -100,6 +102,8 @@ pub(crate) struct Volume {
     pub(crate) deleted: Vec<u64>,
     /// The entries that the engine of this attach keeps on its node.
     pub(crate) kept: BTreeMap<BucketId, BucketEntry>,
+    /// The cut that it keeps there.
+    pub(crate) kept_cut: u64,
 }
 
 /// What a run counts.
@@ -229,6 +233,7 @@ impl World {
                 snapshots: Vec::new(),
                 deleted: Vec::new(),
                 kept: BTreeMap::new(),
+                kept_cut: 0,
             });
             self.attach(number);
         }
@@ -269,6 +274,7 @@ impl World {
             Event::Start(disk) => self.start_agent(disk),
             Event::Tick(engine) => self.tick(engine),
             Event::Kept(engine, entry) => self.kept(engine, &entry),
+            Event::KeptCut(engine, cut) => self.kept_cut(engine, cut),
             Event::Begin(engine) => self.begin_engine(engine),
             Event::DiskNews(disk, entry) => self.disk_news(disk, entry),
             Event::EngineNews(engine, entry) => self.engine_news(engine, entry),
