@@ -6,8 +6,8 @@ use crate::network::{LinkId, Message, Way};
 use crate::world::World;
 use bytes::Bytes;
 use moraine_model::{Cut, Generation, Stamp};
-use moraine_protocol::{Reply, Request, RequestId, Under};
-use std::collections::BTreeSet;
+use moraine_protocol::{Refusal, Reply, Request, RequestId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What tampering has to remember.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Bent {
     done_at: BTreeSet<(usize, Generation, u64)>,
     /// Requests that were answered already, so that their true answer goes nowhere.
     answered: BTreeSet<(LinkId, RequestId)>,
+    /// Requests of engines with their data, should they have to be asked again.
+    asked: BTreeMap<(LinkId, RequestId), (Request, Option<Bytes>)>,
 }
 
 impl World {
@@ -34,7 +36,7 @@ impl World {
             if self.mutated(Mutation::MarkTooHigh) {
                 *mark = Stamp {
                     generation: under.generation,
-                    sequence: *sequence,
+                    sequence: *sequence - 1,
                 };
             }
             if self.mutated(Mutation::OldCut) {
@@ -56,15 +58,14 @@ impl World {
         if self.agents[disk].replicas.is_none() {
             return;
         }
-        let (mut request, data) = asked;
         if self.mutation.is_some() {
-            if self.forged(link, disk, id, &request) {
+            if self.forged(link, disk, id, &asked.0) {
                 return;
             }
-            self.let_in(disk, &mut request);
+            self.bent.asked.insert((link, id), asked.clone());
         }
-        self.watch.received(disk, (link, id), &request);
-        self.ask_replicas(disk, link, id, (request, data));
+        self.watch.received(disk, (link, id), &asked.0);
+        self.ask_replicas(disk, link, id, asked);
     }
 
     /// Answers in the place of the replica; true if that is not asked at all.
@@ -99,23 +100,26 @@ impl World {
         }
     }
 
-    /// Makes a request one that the replica takes.
-    fn let_in(&self, disk: usize, request: &mut Request) {
-        let (Request::Write { under, .. } | Request::Read { under, .. }) = request else {
-            return;
+    /// What a refused request would have to be for the replica to take it, if it is to.
+    fn let_in(
+        &mut self,
+        name: (LinkId, RequestId),
+        reply: &Reply,
+    ) -> Option<(Request, Option<Bytes>)> {
+        let (mut request, data) = self.bent.asked.remove(&name)?;
+        let (Request::Write { under, .. } | Request::Read { under, .. }) = &mut request else {
+            return None;
         };
-        let Under {
-            share,
-            generation,
-            epoch,
-        } = under;
-        if self.mutated(Mutation::SkipFence) && *generation < self.watch.fence(disk, *share) {
-            *generation = self.watch.fence(disk, *share);
-            *epoch = self.watch.epoch(disk, share.bucket);
+        match reply {
+            Reply::Refused(Refusal::Fenced { by }) if self.mutated(Mutation::SkipFence) => {
+                under.generation = *by
+            }
+            Reply::Refused(Refusal::StaleEpoch { entry }) if self.mutated(Mutation::SkipEpoch) => {
+                under.epoch = entry.epoch()
+            }
+            _ => return None,
         }
-        if self.mutated(Mutation::SkipEpoch) {
-            *epoch = (*epoch).max(self.watch.epoch(disk, share.bucket));
-        }
+        Some((request, data))
     }
 
     /// The replicas of a disk answer.
@@ -132,6 +136,13 @@ impl World {
             self.violated(None, what);
         }
         self.tell_reply(disk, asked.as_ref(), &reply);
+        if self.mutation.is_some()
+            && let Some(again) = self.let_in(name, &reply)
+        {
+            self.watch.received(disk, name, &again.0);
+            let link = name.0;
+            return self.ask_replicas(disk, link, name.1, again);
+        }
         if let (
             Some(Request::Write {
                 under, sequence, ..
@@ -158,18 +169,12 @@ impl World {
         mut reply: Reply,
         mut data: Bytes,
     ) -> (Reply, Bytes) {
-        let newest = Generation {
-            attach: u32::MAX,
-            incarnation: 0,
-        };
         match &mut reply {
             Reply::Opened { above_mark, .. } if self.mutated(Mutation::ForgetReconciliation) => {
                 *above_mark = false;
             }
             Reply::Layers { fence, .. } | Reply::Versions { fence, .. } => {
-                if self.mutated(Mutation::CopyOverNewer) {
-                    *fence = newest;
-                } else if self.mutated(Mutation::CopyWithoutFence) {
+                if self.mutated(Mutation::CopyWithoutFence) {
                     *fence = Generation::default();
                 }
             }

@@ -10,7 +10,7 @@ use moraine_model::Role;
 const PATIENCE: Micros = 60_000 * MS;
 
 /// How long it must have been so.
-const QUIET: Micros = 1500 * MS;
+const QUIET: Micros = 600 * MS;
 
 impl World {
     /// No more faults.

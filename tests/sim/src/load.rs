@@ -3,6 +3,7 @@
 use crate::agenda::MS;
 use crate::history::{Kind, Op};
 use crate::register::OpId;
+use crate::scenario::Fault;
 use crate::trace::About;
 use crate::value::{Spot, bytes_of, value_of};
 use crate::world::{Event, Phase, World};
@@ -191,6 +192,8 @@ impl World {
         let fine = match error {
             IoError::Fenced { .. } => !self.is_newest(engine),
             IoError::NoSpace | IoError::TimedOut { .. } => true,
+            // Reads that fail for a moment may meet one operation on each of its replicas.
+            IoError::Damaged { .. } => self.scenario.faults.contains(&Fault::FailReads),
             IoError::Detached => self.engines[engine].detaching,
             _ => false,
         };

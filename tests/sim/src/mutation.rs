@@ -35,10 +35,8 @@ mutations! {
     SkipEpoch = "skip-epoch",
     /// Replicas hide what they hold above their marks, so that nothing is reconciled.
     ForgetReconciliation = "forget-reconciliation",
-    /// The mark that goes with a write covers the write itself.
+    /// The mark that goes with a write covers all earlier ones, also those in flight.
     MarkTooHigh = "mark-too-high",
-    /// The copying replica takes every engine for fenced, so the copy overwrites newer data.
-    CopyOverNewer = "copy-over-newer",
     /// The copying replica is told of no fence, and keeps what a fenced engine wrote.
     CopyWithoutFence = "copy-without-fence",
     /// The source of a copy says that it has adopted the map, and has not.

@@ -219,7 +219,7 @@ impl World {
     pub(crate) fn remind(&mut self, disk: usize) {
         self.tell(disk);
         if !self.agents[disk].lost {
-            let pause = self.chance.within(100 * MS..=400 * MS);
+            let pause = self.chance.within(80 * MS..=250 * MS);
             self.agenda.after(pause, Event::Remind(disk));
         }
     }

@@ -68,7 +68,8 @@ impl World {
                 self.look_at(engine, disk, spot, what);
             }
         }
-        let pause = self.chance.within(2 * MS..=20 * MS);
+        let most = if self.phase == Phase::Chaos { 20 } else { 60 };
+        let pause = self.chance.within(2 * MS..=most * MS);
         self.agenda.after(pause, Event::Look);
     }
 

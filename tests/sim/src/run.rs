@@ -29,20 +29,28 @@ pub struct Failure {
     spot: Option<(Spot, BucketId)>,
 }
 
+/// So many lines are everything that happened, not only what matters for the block.
+const EVERYTHING: usize = 10_000;
 /// More events than any run has that comes to its end.
 const EVENTS_MAX: u64 = 3_000_000;
 
 thread_local! {
-    /// What the last panic of this thread said.
-    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// While this thread runs a seed: what its last panic said.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Keeps what a panic says instead of printing it: a core's broken promise is a finding like others.
 fn listen_to_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            PANIC.with_borrow_mut(|text| *text = info.to_string());
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let heard = PANIC.with_borrow_mut(|text| {
+                text.as_mut().map(|text| *text = info.to_string()).is_some()
+            });
+            if !heard {
+                usual(info);
+            }
         }));
     });
 }
@@ -54,6 +62,7 @@ pub fn run(seed: u64, mutation: Option<Mutation>) -> Result<Outcome, Failure> {
 
 fn run_with(seed: u64, mutation: Option<Mutation>, trace: &Trace) -> Result<Outcome, Failure> {
     listen_to_panics();
+    PANIC.set(Some(String::new()));
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, mutation, trace.clone());
         while world.step() {
@@ -76,11 +85,11 @@ fn run_with(seed: u64, mutation: Option<Mutation>, trace: &Trace) -> Result<Outc
             }),
         }
     }));
+    let panic = PANIC.take().unwrap_or_default();
     attempt.unwrap_or_else(|_| {
-        let what = PANIC.with_borrow(Clone::clone);
         Err(Failure {
             seed,
-            what: format!("a panic: {what}"),
+            what: format!("a panic: {panic}"),
             spot: None,
         })
     })
@@ -92,5 +101,5 @@ pub fn story(failure: &Failure, mutation: Option<Mutation>, lines: usize) -> Vec
     let trace = Trace::kept();
     // The failure is known; this time only the story counts.
     drop(run_with(failure.seed, mutation, &trace));
-    trace.story(failure.spot, lines)
+    trace.story(failure.spot.filter(|_| lines < EVERYTHING), lines)
 }

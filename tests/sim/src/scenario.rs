@@ -124,7 +124,7 @@ impl Scenario {
             buckets: if chance.permille(300) { 1 } else { 4 },
             volumes: 1 + usize::from(chance.permille(250)),
             chunks: chance.within(1..=3),
-            hot: chance.skewed(1..=20),
+            hot: chance.skewed(1..=14),
             segments: if chance.permille(200) {
                 14
             } else {

@@ -166,6 +166,9 @@ impl Watch {
     }
 }
 
+/// A part of an operation: its bucket, its sequence number, its first block.
+type Part = (BucketId, u64, u64);
+
 /// What an engine was seen to ask and to hear.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -174,7 +177,7 @@ pub(crate) struct Seen {
     acks: BTreeSet<(u64, Epoch, DiskId)>,
     /// Sequences that all replicas of some entry have acknowledged under it.
     proved: BTreeSet<u64>,
-    parts: BTreeMap<OpId, BTreeSet<(BucketId, u64, u64)>>,
+    parts: BTreeMap<OpId, BTreeSet<Part>>,
     kept: BTreeMap<BucketId, Epoch>,
 }
 
@@ -311,36 +314,28 @@ impl World {
             return;
         };
         let first = u64::from(chunk.get()) * 1024 + u64::from(range.first());
-        let end = first + u64::from(range.count());
         let label = data.and_then(|data| label_of(data)).map(|(write, _)| write);
         let host = &self.engines[engine];
-        let op = match content {
-            Content::Data { .. } => label.filter(|op| host.unanswered.contains(op)),
-            // Zeros bear no label. Overlapping operations are done one after another, so a part
-            // that was never sent is of the first one that has none of this range yet.
-            Content::Zero
-                if host
-                    .seen
-                    .parts
-                    .values()
-                    .flatten()
-                    .any(|part| part.1 == *sequence) =>
-            {
-                None
-            }
-            Content::Zero => host.unanswered.iter().copied().find(|id| {
-                let op = &self.history.ops[id];
-                let (start, stop) = (first / 1024 * 1024, first / 1024 * 1024 + 1024);
-                let exact = op.blocks.start.max(start) == first && op.blocks.end.min(stop) == end;
-                let sent = host
-                    .seen
-                    .parts
-                    .get(id)
-                    .is_some_and(|parts| parts.iter().any(|part| part.2 == first));
-                op.kind == Kind::Zero && exact && !sent
-            }),
+        let parts = &host.seen.parts;
+        if parts.values().flatten().any(|part| part.1 == *sequence) {
+            return;
+        }
+        // Zeros bear no label, and repairs bear that of another write. Overlapping operations are
+        // done one after another, so this is of the first one that has not sent these blocks.
+        let fits = |id: &OpId| {
+            let op = &self.history.ops[id];
+            let kind = match content {
+                Content::Data { .. } => op.kind == Kind::Write && label == Some(*id),
+                Content::Zero => op.kind == Kind::Zero,
+            };
+            let chunk = first / 1024 * 1024..first / 1024 * 1024 + 1024;
+            let end = first + u64::from(range.count());
+            let exact =
+                op.blocks.start.max(chunk.start) == first && op.blocks.end.min(chunk.end) == end;
+            let sent = |parts: &BTreeSet<Part>| parts.iter().any(|part| part.2 == first);
+            kind && exact && !parts.get(id).is_some_and(sent)
         };
-        if let Some(op) = op {
+        if let Some(op) = host.unanswered.iter().copied().find(fits) {
             let parts = self.engines[engine].seen.parts.entry(op).or_default();
             parts.insert((under.share.bucket, *sequence, first));
         }
