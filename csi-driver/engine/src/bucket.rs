@@ -74,6 +74,9 @@ pub(crate) struct Bucket {
     pub(crate) kept: bool,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) stage: Stage,
+    /// Whether reconciliation found a block that can't be decided, since what counts can't be read.
+    /// No mark is true then: the next engine is to look at the block again.
+    pub(crate) undecided: bool,
     /// Whether reads and new writes are served: all listed replicas are open under the entry, and
     /// the bucket is reconciled (invariant I5).
     pub(crate) ready: bool,
@@ -127,7 +130,7 @@ impl Bucket {
     /// Until the bucket is wholly reconciled a former engine's writes may lie on some replicas only,
     /// so that no mark of this generation is true yet.
     pub(crate) fn mark(&self, generation: Generation, issued: u64) -> Stamp {
-        if !matches!(self.stage, Stage::Whole) {
+        if !matches!(self.stage, Stage::Whole) || self.undecided {
             return Stamp::ZERO;
         }
         let lowest = self.flights.first_key_value();
@@ -157,6 +160,7 @@ mod tests {
             kept: true,
             replicas: Vec::new(),
             stage: Stage::Fresh,
+            undecided: false,
             ready: false,
             flights: BTreeMap::new(),
             reconcile_flights: 0,
@@ -173,5 +177,7 @@ mod tests {
         bucket.flights.insert(7, 0);
         bucket.flights.insert(5, 1);
         assert_eq!(bucket.mark(generation, 9), Stamp::new(3, 0, 4));
+        bucket.undecided = true;
+        assert_eq!(bucket.mark(generation, 9), Stamp::ZERO);
     }
 }

@@ -9,7 +9,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IoId(pub u64);
 
-/// A connection to the shards of one disk, named by the shell and never used for a second one.
+/// A connection to the shards of one disk, named by the shell and never used for a second one. The
+/// shell gives up one on which nothing comes though requests wait: only then they go elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u64);
 
@@ -98,12 +99,13 @@ pub enum Output {
         /// The size.
         size_bytes: u64,
     },
-    /// The disk can't be reached, doesn't answer in time, or has had no room for a write for a while.
+    /// The disk can't be reached, doesn't answer in time, or has refused something for too long: for
+    /// want of room, or for whatever reason.
     Suspect {
         /// Which.
         disk: DiskId,
     },
-    /// A disk that was suspected answers and takes writes again, or isn't used by the volume any more.
+    /// A disk that was suspected answers and refuses nothing any more, or isn't used by the volume now.
     Trust {
         /// Which.
         disk: DiskId,

@@ -41,6 +41,7 @@ impl Engine {
             kept: false,
             replicas: Vec::new(),
             stage: Stage::Fresh,
+            undecided: false,
             ready: false,
             flights: BTreeMap::new(),
             reconcile_flights: 0,

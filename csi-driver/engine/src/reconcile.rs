@@ -15,11 +15,12 @@ use crate::verify::{Bad, Found, verify};
 use bytes::Bytes;
 use moraine_model::{BlockRange, BucketId, Checksums, ChunkIndex, Cut, Role, Stamp};
 use moraine_protocol::{ChunkStamp, Content, LayerStamp, Part, Refusal, Reply, Version};
-use plan::{Fix, Source};
+use plan::{Fix, Plan, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often data that was damaged on its way is asked for before the copy counts as bad.
-const TRIES: u32 = 3;
+/// How often data that is damaged, or was on its way, is asked for again before the copy counts as
+/// bad.
+const TRIES: u8 = 3;
 
 /// The reconciliation of a bucket, under way.
 #[derive(Debug)]
@@ -131,6 +132,7 @@ impl Engine {
             opened.is_some_and(|opened| opened.above_mark)
         });
         let above: Vec<u8> = above.collect();
+        bucket.undecided = false;
         bucket.stage = Stage::Reconciling(Box::new(Reconcile {
             top,
             chunks: BTreeSet::new(),
@@ -244,19 +246,20 @@ impl Engine {
         let work = self.bucket_mut(id).work_mut();
         work.step = Step::Fixing;
         let cuts: Vec<Cut> = work.versions.keys().copied().collect();
-        let fixes = self.bucket(id).plan(|chunk| {
+        let plans = self.bucket(id).plan(|chunk| {
             let plan = |cut: Cut| (cut, chunk.plan(cut, BlockRange::WHOLE_CHUNK));
             cuts.into_iter().map(plan).collect::<Vec<_>>()
         });
-        for (cut, fixes) in fixes {
-            self.fix(id, cut, fixes);
+        for (cut, plan) in plans {
+            self.fix(id, cut, plan);
         }
     }
 
     /// Begins what brings these blocks of a layer to one state: zeros are written at once, data is
     /// fetched first.
-    fn fix(&mut self, id: BucketId, cut: Cut, fixes: Vec<Fix>) {
-        for Fix { range, source } in fixes {
+    fn fix(&mut self, id: BucketId, cut: Cut, plan: Plan) {
+        self.bucket_mut(id).undecided |= plan.undecided;
+        for Fix { range, source } in plan.fixes {
             let chunk = self.bucket_mut(id).work_mut().chunk;
             let slot = match source {
                 Source::Zero => {
@@ -387,10 +390,15 @@ impl Engine {
         }
     }
 
-    /// Blocks of a replica in sync can't be read: another one is the source, or, if this version was
-    /// on no other one and so never acknowledged, an older one counts.
+    /// Blocks of a replica in sync can't be read, again and again: another one is the source, or, if
+    /// this version was on no other one and so never acknowledged, an older one counts.
     fn bad_source(&mut self, key: usize, cut: Cut, range: BlockRange, blocks: &[u16]) {
-        let ask = *self.net.asks.get(key);
+        let ask = self.net.asks.get_mut(key);
+        ask.damages += 1;
+        if ask.damages <= TRIES {
+            return self.pause(key);
+        }
+        let ask = *ask;
         let slot = ask.slot;
         let bad = self.bucket(ask.bucket).plan(|chunk| {
             let layer = |block: u16| (chunk.shown_from(cut, slot, block), slot, block);
@@ -398,8 +406,8 @@ impl Engine {
         });
         self.bucket_mut(ask.bucket).work_mut().damaged.extend(bad);
         let of = self.bucket(ask.bucket);
-        let fixes = of.plan(|chunk| chunk.plan(cut, range));
-        self.fix(ask.bucket, cut, fixes);
+        let plan = of.plan(|chunk| chunk.plan(cut, range));
+        self.fix(ask.bucket, cut, plan);
         self.question_done(key);
     }
 
@@ -415,9 +423,6 @@ impl Engine {
             Ok(found) => found,
             Err(Bad::Blocks(blocks)) => {
                 self.metrics.mismatches += blocks.len() as u64;
-                if ask.refusals < TRIES {
-                    return self.pause(key);
-                }
                 return self.bad_source(key, cut, range, &blocks);
             }
             Err(Bad::Shape) => return self.wrong_answer(key),

@@ -21,6 +21,9 @@ impl Engine {
             purpose,
             waits: Waits::InQueue,
             refusals: 0,
+            refused_since: 0,
+            damages: 0,
+            stuck: false,
             sent_ms: 0,
         };
         let key = self.net.asks.insert(ask);
@@ -40,6 +43,9 @@ impl Engine {
     /// Forgets a request that waits nowhere.
     pub(crate) fn forget(&mut self, key: usize) {
         let ask = self.net.asks.remove(key);
+        if ask.stuck {
+            self.judge(ask.disk, |doubts| doubts.stuck -= 1);
+        }
         if ask.purpose == Purpose::Open {
             self.net.disk_mut(ask.disk).opening -= 1;
             self.open_next(ask.disk);
@@ -267,22 +273,31 @@ impl Engine {
             }
             (Purpose::Write { flight }, _) => {
                 self.pause(key);
-                self.write_refused(flight, ask.slot, refusal);
+                self.write_refused(flight, refusal);
             }
             _ => self.pause(key),
         }
     }
 
-    /// Asks again after a time, which doubles with each refusal.
+    /// Asks again after a time, which doubles with each refusal. A disk that refuses for too long is
+    /// suspected: if the replica is syncing, or another one is in sync, the operator can do without.
     pub(crate) fn pause(&mut self, key: usize) {
-        let limits = self.limits;
+        let (now, limits) = (self.now_ms, self.limits);
         let ask = self.net.asks.get_mut(key);
         ask.waits = Waits::Paused;
+        if ask.refusals == 0 {
+            ask.refused_since = now;
+        }
         let pause = limits.pause_ms << ask.refusals.min(16);
         ask.refusals += 1;
-        let due = self.now_ms + pause.min(limits.pause_max_ms);
-        self.timers.insert((due, Timer::Ask(key)));
+        self.timers
+            .insert((now + pause.min(limits.pause_max_ms), Timer::Ask(key)));
         self.metrics.resent += 1;
+        let lasts = now - ask.refused_since >= limits.path_timeout_ms;
+        if lasts && !std::mem::replace(&mut ask.stuck, true) {
+            let disk = ask.disk;
+            self.judge(disk, |doubts| doubts.stuck += 1);
+        }
     }
 
     /// The pause of a request is over.

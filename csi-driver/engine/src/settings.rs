@@ -55,8 +55,8 @@ pub struct Limits {
     pub reconciles_max: usize,
     /// Most repairs that wait or are under way; a further bad block waits for its next read.
     pub repairs_max: usize,
-    /// How long a disk may be without a path, or a request without an answer, before the disk is
-    /// suspected and reads go elsewhere.
+    /// How long a disk may be without a path, leave a request without an answer, or refuse it again
+    /// and again, before it is suspected. Reads then go elsewhere.
     pub path_timeout_ms: u64,
     /// The pause before something that a replica refused for now is asked again; it doubles each
     /// time up to `pause_max_ms`.

@@ -74,12 +74,6 @@ impl Engine {
         self.judge(number, |doubts| doubts.late = true);
     }
 
-    /// A disk has had no room for a write for too long. If it is syncing, the operator can do
-    /// without it.
-    pub(crate) fn find_full(&mut self, number: usize) {
-        self.judge(number, |doubts| doubts.full = true);
-    }
-
     /// A disk answers.
     pub(crate) fn trust(&mut self, number: usize) {
         if self.net.disk(number).doubts.late {
@@ -87,20 +81,13 @@ impl Engine {
         }
     }
 
-    /// A disk has taken a write.
-    pub(crate) fn find_room(&mut self, number: usize) {
-        if self.net.disk(number).doubts.full {
-            self.judge(number, |doubts| doubts.full = false);
-        }
-    }
-
     /// The volume doesn't use a disk any more, so that nothing can be said about it.
     pub(crate) fn has_left(&mut self, number: usize) {
-        self.judge(number, |doubts| *doubts = Doubts::default());
+        self.judge(number, |doubts| doubts.late = false);
     }
 
     /// Changes what is thought of a disk, and tells when that makes a difference.
-    fn judge(&mut self, number: usize, change: impl FnOnce(&mut Doubts)) {
+    pub(crate) fn judge(&mut self, number: usize, change: impl FnOnce(&mut Doubts)) {
         let disk = self.net.disk_mut(number);
         let before = disk.doubts.any();
         change(&mut disk.doubts);
@@ -166,6 +153,9 @@ impl Engine {
             purpose: Purpose::Ping,
             waits: Waits::InQueue,
             refusals: 0,
+            refused_since: 0,
+            damages: 0,
+            stuck: false,
             sent_ms: 0,
         });
         self.net.queue(key);

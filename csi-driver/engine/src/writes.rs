@@ -62,10 +62,6 @@ impl Engine {
         flight.asked &= !(1 << slot);
         flight.acknowledged |= 1 << slot;
         let (id, acknowledged) = (flight.bucket, flight.acknowledged);
-        if flight.data.is_some() {
-            let disk = self.bucket(id).replica(slot).disk;
-            self.find_room(disk);
-        }
         if acknowledged == self.bucket(id).all() {
             self.land(key);
         }
@@ -94,23 +90,18 @@ impl Engine {
     ///
     /// Once the operation has ended with an error, the write is still in flight: replicas may differ
     /// until it lands, so that whatever overlaps it waits behind it.
-    pub(crate) fn write_refused(&mut self, key: usize, slot: u8, refusal: &Refusal) {
-        let (now, limits) = (self.now_ms, self.limits);
+    pub(crate) fn write_refused(&mut self, key: usize, refusal: &Refusal) {
+        let (now, grace) = (self.now_ms, self.limits.no_space_grace_ms);
         let flight = &mut self.flights[key];
         let error = match refusal {
             Refusal::NoSpace => {
                 let lasts = now - *flight.no_space_since.get_or_insert(now);
-                if lasts >= limits.path_timeout_ms {
-                    let id = flight.bucket;
-                    let disk = self.bucket(id).replica(slot).disk;
-                    self.find_full(disk);
-                }
-                (lasts >= limits.no_space_grace_ms).then_some(IoError::NoSpace)
+                (lasts >= grace).then_some(IoError::NoSpace)
             }
             Refusal::Deleted => Some(IoError::Deleted),
             _ => None,
         };
-        if let (Some(error), For::Piece(piece)) = (error, self.flights[key].of)
+        if let (Some(error), For::Piece(piece)) = (error, flight.of)
             && let Owner::Operation(operation) = self.ios.pieces[piece].owner
         {
             self.end_early(operation, error);

@@ -56,6 +56,8 @@ pub struct Replicas<D> {
     next_ticket: Ticket,
     chores: Chores,
     descriptions: BTreeMap<VolumeId, Vec<u8>>,
+    /// Volumes whose description could not be written or removed.
+    undescribed: BTreeSet<VolumeId>,
     /// Shares whose mark is newer than the one on its way to the disk.
     stale_marks: BTreeSet<Share>,
     marks_at_ms: u64,
@@ -75,13 +77,13 @@ pub(crate) enum Task {
     /// The removal of a mark, with its life since.
     MarkGone(Share, u32),
     /// The description of a volume: nobody waits for it.
-    Description,
+    Description(VolumeId),
     /// A change of what is kept, for the shell.
     Chore(Share, Ticket),
     /// The same for the copy of a bucket, which has this serial number.
     SyncControl(Share, Ticket, u64),
     /// A write of the copy of a bucket.
-    SyncWrite(Place, u64),
+    SyncWrite(Place, Ticket, u64),
 }
 
 impl<D: Disk> Replicas<D> {
@@ -108,6 +110,7 @@ impl<D: Disk> Replicas<D> {
             next_ticket: Ticket(1),
             chores: Chores::default(),
             descriptions: BTreeMap::new(),
+            undescribed: BTreeSet::new(),
             stale_marks: BTreeSet::new(),
             marks_at_ms: 0,
         };
@@ -228,8 +231,8 @@ impl<D: Disk> Replicas<D> {
         }
     }
 
-    /// Keeps the description of a volume on the disk, or removes it. Level-based: say it again
-    /// until [`Replicas::descriptions`] of the next start has it, or at each start.
+    /// Keeps the description of a volume on the disk, or removes it. Level-based: to be said again
+    /// now and then, for the disk may have had no room.
     pub fn describe(
         &mut self,
         volume: VolumeId,
@@ -240,15 +243,17 @@ impl<D: Disk> Replicas<D> {
             return Err(DescriptionTooLong { bytes });
         }
         let known = self.descriptions.get(&volume);
-        if known == description.as_ref() || self.is_stopped() {
+        let written = known == description.as_ref() && !self.undescribed.contains(&volume);
+        if written || self.is_stopped() {
             return Ok(());
         }
+        self.undescribed.remove(&volume);
         match &description {
             Some(description) => self.descriptions.insert(volume, description.clone()),
             None => self.descriptions.remove(&volume),
         };
         let key = description_key(volume);
-        self.submit_note(key, description, Task::Description);
+        self.submit_note(key, description, Task::Description(volume));
         Ok(())
     }
 

@@ -207,6 +207,7 @@ impl<D: Disk> Replicas<D> {
         match called {
             Some(called) if serial == Some(called.serial) && !self.is_stopped() => {
                 self.with_job(called.bucket, |replicas, bucket, job| {
+                    let called = (call, called);
                     replicas.call_ended(bucket, job, called, (reply, payload))
                 });
             }

@@ -98,6 +98,8 @@ const TABLE: &[Row] = &[
         ],
         &[],
     ),
+    // A model of the rules, not of the code: it sees none of it.
+    row("tests/protocol-model", &[], &[]),
     row("tests/e2e", &["crds"], &[]),
     row("xtask", &[], &[]),
 ];

@@ -41,6 +41,14 @@ pub(super) struct Fix {
     pub(super) source: Source,
 }
 
+/// What is to be done about a layer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) fixes: Vec<Fix>,
+    /// Whether a block can't be decided, since what counts can't be read.
+    pub(super) undecided: bool,
+}
+
 /// The version of each block of a chunk.
 struct Blocks(Vec<Option<Version>>);
 
@@ -102,35 +110,34 @@ impl<'a> Chunk<'a> {
     /// in sync holds is right: one that only a syncing replica holds was never acknowledged. If none
     /// in sync has a version, what the block will show at that cut is right. Nothing is written if
     /// all listed replicas hold exactly that stamp.
-    pub(super) fn plan(&self, cut: Cut, range: BlockRange) -> Vec<Fix> {
-        let mut fixes = Vec::new();
+    ///
+    /// Where nothing that counts can be read, nothing is decided: whoever reads such a block is told
+    /// that it is damaged, and the next engine is to look again.
+    pub(super) fn plan(&self, cut: Cut, range: BlockRange) -> Plan {
+        let mut plan = Plan::default();
         let Some(layer) = self.layers.get(&cut) else {
-            return fixes;
+            return plan;
         };
         for block in range.blocks() {
             let above = |blocks: &Blocks| blocks.stamp(block) > Some(self.top);
             if !layer.iter().any(above) {
                 continue;
             }
-            // Damaged on all in sync: it stays, and whoever reads it is told so. It can't have been
-            // acknowledged and be missing on a syncing replica whose copy is past it (I1, I6).
-            let Some((slot, best)) = self.best(cut, block) else {
-                continue;
-            };
-            let stamp = best.map(|version| version.tag.stamp);
-            if layer.iter().all(|blocks| blocks.stamp(block) == stamp) {
+            let first = layer.first().and_then(|blocks| blocks.stamp(block));
+            if layer.iter().all(|blocks| blocks.stamp(block) == first) {
                 continue;
             }
-            let source = match best {
+            let source = self.best(cut, block).and_then(|(slot, best)| match best {
                 Some(version) if version.kind == VersionKind::Zero => Some(Source::Zero),
                 Some(_) => Some(Source::Shown(slot)),
                 None => self.below(cut, block, slot),
-            };
-            if let Some(source) = source {
-                add(&mut fixes, block, source);
+            });
+            match source {
+                Some(source) => add(&mut plan.fixes, block, source),
+                None => plan.undecided = true,
             }
         }
-        fixes
+        plan
     }
 
     /// The replica in sync with the newest version of a block in a layer, and the version if it has

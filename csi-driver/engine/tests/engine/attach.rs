@@ -198,6 +198,32 @@ fn a_source_that_is_damaged_gives_way_to_another_or_to_an_older_version() {
 }
 
 #[test]
+fn a_block_that_can_not_be_decided_keeps_the_marks_back_for_the_next_engine() {
+    let mut world = World::new(2, 2, 1, 1);
+    let (bucket, chunk, number) = world.bucket_of(5);
+    world.publish(bucket, &[(0, IN, 1), (1, SYNC, 2)]);
+    put(&mut world, 0, 5, 0, (OLD, 1, 1));
+    put(&mut world, 1, 5, 0, (NEW, 2, 2));
+    world.disks[0].damaged.insert((chunk, number));
+    attach(&mut world);
+    let [read, other] = [world.read(5, 1), world.write(6, 7)];
+    world.pass(1_000);
+    assert!(world.done[&read].is_err() && world.done[&other].is_ok());
+    world.engine.detach();
+    world.take_outputs();
+    world.run();
+    world.expect(|output| *output == Output::Detached { clean: false });
+    assert_eq!(world.disks[0].replicas[&bucket].mark, Stamp::ZERO);
+    // It can be read again, and the next engine decides.
+    world.disks[0].damaged.clear();
+    world.restart(generation(10), true);
+    world.connect_all();
+    world.run();
+    assert_eq!(shown(&world, 1, 5, 0), Value::Data(block(1)));
+    assert_eq!(shown(&world, 1, 6, 0), Value::Data(block(7)));
+}
+
+#[test]
 fn marks_are_zero_until_the_bucket_is_reconciled() {
     let mut world = World::new(2, 2, 1, 1);
     put(&mut world, 1, 5, 0, (NEW, 1, 2));
@@ -237,6 +263,64 @@ fn nothing_is_served_before_every_bucket_is_reconciled() {
     world.run();
     assert_eq!(world.values(early[0]), [2]);
     assert!(early[1..].iter().all(|io| world.values(*io) == [0]));
+}
+
+#[test]
+fn a_bucket_that_is_ready_waits_for_the_others() {
+    let mut world = World::new(2, 2, 8, 4);
+    let (late, ..) = world.bucket_of(5);
+    let reads: Vec<_> = (0..8).map(|chunk| world.read(chunk * 1024, 1)).collect();
+    world.connect_all();
+    let is_late = |request: &Request| match request {
+        Request::Open { entry, .. } => entry.bucket() == late,
+        _ => false,
+    };
+    while let Some(at) = world.wire.iter().position(|m| !is_late(&m.request)) {
+        match world.wire[at].reply {
+            None => world.deliver(at),
+            Some(_) => world.answer(at),
+        }
+    }
+    assert!(world.done.is_empty());
+    world.run();
+    assert!(reads.iter().all(|io| world.values(*io) == [0]));
+}
+
+#[test]
+fn a_write_of_a_reconciliation_that_was_put_off_lands_before_anything_is_served() {
+    let mut world = World::new(2, 2, 1, 1);
+    put(&mut world, 0, 5, 0, (OLD, 1, 1));
+    put(&mut world, 1, 5, 0, (OLD, 1, 1));
+    mark(&mut world, 0, 5, OLD);
+    mark(&mut world, 1, 5, OLD);
+    put(&mut world, 0, 5, 0, (NEW, 1, 2));
+    world.restart(generation(9), true);
+    world.connect_all();
+    let is_write = |request: &Request| matches!(request, Request::Write { .. });
+    let others = |world: &World| world.wire.iter().position(|m| !is_write(&m.request));
+    let step = |world: &mut World, at: usize| match world.wire[at].reply {
+        None => world.deliver(at),
+        Some(_) => world.answer(at),
+    };
+    while let Some(at) = others(&world) {
+        step(&mut world, at);
+    }
+    assert_eq!(
+        world.wire.len(),
+        2,
+        "the newest version is on its way to both"
+    );
+    // The only replica that held it is dropped. What is on its way may still arrive.
+    let (bucket, ..) = world.bucket_of(5);
+    let newer = world.publish(bucket, &[(1, IN, 1)]);
+    world.learn(&newer);
+    let read = world.read(5, 1);
+    while let Some(at) = others(&world) {
+        step(&mut world, at);
+    }
+    assert!(!world.done.contains_key(&read));
+    world.run();
+    assert_eq!(world.values(read), [2]);
 }
 
 #[test]
@@ -296,6 +380,28 @@ fn it_is_done_once() {
     world.run();
     assert_eq!(world.values(read), [1]);
     assert_eq!(world.engine.metrics().reconciled, 0);
+}
+
+#[test]
+fn no_cut_begins_before_a_bucket_that_comes_into_use_is_reconciled() {
+    let mut world = World::new(2, 2, 1, 16);
+    world.connect_all();
+    world.run();
+    world.events.clear();
+    let at = 1024 * 3 + 5;
+    put(&mut world, 1, at, 0, (NEW, 1, 2));
+    world.engine.resize(8 * moraine_model::CHUNK_BYTES).unwrap();
+    world.engine.raise_cut(Cut(3));
+    world.take_outputs();
+    assert_eq!(world.events, []);
+    world.run();
+    let size_bytes = 8 * moraine_model::CHUNK_BYTES;
+    assert_eq!(
+        world.events,
+        [Output::Resized { size_bytes }, reached(1, 3)]
+    );
+    assert_eq!(held(&world, 0, at, 3), None);
+    assert_eq!(shown(&world, 0, at, 0), Value::Data(block(2)));
 }
 
 #[test]

@@ -54,11 +54,24 @@ struct Told {
     writes: VecDeque<(BlockRange, Tag, Content)>,
 }
 
+impl ChunkCopy {
+    /// Whether it waits for this call, which has ended.
+    pub(super) fn is_answered(&mut self, call: CallId) -> bool {
+        self.call.take_if(|waits| *waits == call).is_some()
+    }
+}
+
 impl ShareCopy {
+    /// What is known of all chunks counts no more: they begin again.
+    pub(super) fn restart_chunks(&mut self) {
+        for copy in self.chunks.values_mut() {
+            copy.restart = true;
+        }
+    }
+
     /// A call of a chunk failed: it begins again.
     pub(super) fn restart_chunk(&mut self, chunk: ChunkIndex) {
         if let Some(copy) = self.chunks.get_mut(&chunk) {
-            copy.call = None;
             copy.restart = true;
         }
     }
@@ -170,7 +183,8 @@ impl<D: Disk> Replicas<D> {
                 content,
             };
             copy.writes += 1;
-            let task = Task::SyncWrite(place, job.serial());
+            let ticket = self.own_change(place.share());
+            let task = Task::SyncWrite(place, ticket, job.serial());
             self.submit(moraine_store::Request::Write(write), task);
         }
     }
@@ -192,7 +206,6 @@ impl<D: Disk> Replicas<D> {
             self.recycle_all(payload);
             return Some(());
         };
-        copy.call = None;
         let place = place_of(share, chunk);
         let taken = match (reply, payload) {
             (Reply::Layers { fence, layers }, None) => {

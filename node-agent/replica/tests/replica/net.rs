@@ -10,6 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Sessions of hosts that copy: this number and the host's.
 const COPIERS: u64 = 100;
 
+/// How many random runs there are to be, unless the environment says.
+pub(crate) fn seeds(usual: u64) -> u64 {
+    let seeds = std::env::var("MORAINE_REPLICA_SEEDS");
+    seeds
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(usual)
+}
+
 /// A generator of random numbers that a seed decides.
 pub(crate) struct Random(u64);
 
@@ -96,6 +105,7 @@ impl Net {
                     reply,
                     payload,
                 } if session.0 >= COPIERS => {
+                    reply.check().expect("a reply that can be sent");
                     let from = u128::from(session.0 - COPIERS);
                     let bytes: Vec<u8> = payload.iter().flat_map(|b| b.to_vec()).collect();
                     let data = (!bytes.is_empty()).then(|| Buffer::copy_of(&bytes));
@@ -106,12 +116,13 @@ impl Net {
                         host.replicas.answered(CallId(id.0), Some(reply), data);
                     }
                 }
-                other => self.host(disk).outputs.push_back(other),
+                other @ Output::Reply { .. } => self.host(disk).outputs.push_back(other),
             }
         }
     }
 
     fn called(&mut self, from: u128, call: CallId, to: u128, request: Request) {
+        request.check().expect("a request that can be sent");
         let kind = match &request {
             Request::Adopt { .. } => "adopt",
             Request::Shares { .. } => "shares",

@@ -27,6 +27,12 @@ fn version(block: u16, cut: u64, sequence: u64, epoch: u64) -> Version {
 
 /// Plans a layer, given what each slot holds of any.
 fn plan(slots: &[Slot], held: &[Vec<Version>], damaged: &[(Cut, u8, u16)], cut: u64) -> Vec<Fix> {
+    let plan = plan_of(slots, held, damaged, cut);
+    assert!(!plan.undecided);
+    plan.fixes
+}
+
+fn plan_of(slots: &[Slot], held: &[Vec<Version>], damaged: &[(Cut, u8, u16)], cut: u64) -> Plan {
     let mut versions: BTreeMap<Cut, Vec<Vec<Version>>> = BTreeMap::new();
     for (slot, held) in held.iter().enumerate() {
         for version in held {
@@ -96,7 +102,16 @@ fn a_damaged_version_gives_way_unless_there_is_no_other() {
     let damaged = [(Cut(0), 0, 3)];
     assert_eq!(plan(&[IN, IN], &held, &damaged, 0), [shown(3, 1, 1)]);
     let damaged = [(Cut(0), 0, 3), (Cut(0), 1, 3)];
-    assert_eq!(plan(&[IN, IN], &held, &damaged, 0), []);
+    let undecided = Plan {
+        fixes: Vec::new(),
+        undecided: true,
+    };
+    assert_eq!(plan_of(&[IN, IN], &held, &damaged, 0), undecided);
+    let same = [vec![version(3, 0, 12, 1)], vec![version(3, 0, 12, 1)]];
+    assert_eq!(plan(&[IN, IN], &same, &damaged, 0), [], "nothing to decide");
+    let held = [vec![], vec![version(3, 0, 12, 5)]];
+    let damaged = [(Cut(0), 0, 3)];
+    assert_eq!(plan_of(&[IN, SYNC], &held, &damaged, 0), undecided);
 }
 
 #[test]
