@@ -1,7 +1,7 @@
 //! The command line: one variant per command, handed on to the module that does it.
 
 use crate::lab::Lab;
-use crate::{bench, cluster, components, demo, image, interrupt, places, test, tidy};
+use crate::{bench, cluster, components, demo, image, interrupt, places, sim, test, tidy};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -28,6 +28,8 @@ enum Command {
     Inner(cluster::Inner),
     /// Measure, and hold each figure against its target
     Bench(bench::Options),
+    /// Run the cores under seeded faults
+    Sim(sim::Options),
     /// Show where this checkout and its cache are
     Places,
     /// Check what no compiler checks, then format, lints, documentation and dependencies
@@ -50,6 +52,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Inner(inner) => inner.run()?,
         Command::Components => components::command()?,
         Command::Bench(options) => return Ok(exit_code(bench::run(&options)?)),
+        Command::Sim(options) => return Ok(exit_code(sim::run(&options)?)),
         Command::Places => {
             println!("repository  {}", places::repository().display());
             println!("cache       {}", places::cache()?.display());

@@ -20,6 +20,7 @@ mod places;
 mod preflight;
 mod proc;
 mod progress;
+mod sim;
 mod tally;
 mod test;
 mod tidy;

@@ -74,6 +74,8 @@ pub(crate) struct Ask {
     /// How often it was refused for now, and since when.
     pub(crate) refusals: u32,
     pub(crate) refused_since: u64,
+    /// How often its answer was damaged.
+    pub(crate) damages: u8,
     /// Whether it is counted among its disk's stuck ones.
     pub(crate) stuck: bool,
     /// When it was sent.

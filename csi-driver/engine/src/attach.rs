@@ -17,7 +17,7 @@ impl Engine {
         let replica = self.bucket_mut(id).replica_mut(slot);
         replica.opening = Opening::Waits;
         let disk = replica.disk;
-        self.net.disk_mut(disk).to_open.push_back(id);
+        self.net.disk_mut(disk).to_open.insert(id);
         self.open_next(disk);
     }
 
@@ -29,7 +29,7 @@ impl Engine {
             if disk.opening >= opens_max {
                 return;
             }
-            let Some(id) = disk.to_open.pop_front() else {
+            let Some(id) = disk.to_open.pop_first() else {
                 return;
             };
             // The entry may have changed while it waited.
@@ -46,7 +46,8 @@ impl Engine {
         }
     }
 
-    /// A replica that was open isn't any more.
+    /// A replica that was open isn't any more: it came back with less than it had made durable, which
+    /// must not be, so that nothing that it has acknowledged is relied on.
     pub(crate) fn open_again(&mut self, id: BucketId, slot: u8) {
         let bucket = self.bucket_mut(id);
         let replica = bucket.replica_mut(slot);
@@ -55,6 +56,10 @@ impl Engine {
         }
         replica.closing = Closing::Not;
         bucket.ready = false;
+        let flights: Vec<usize> = bucket.flights.values().copied().collect();
+        for flight in flights {
+            self.flights[flight].acknowledged &= !(1 << slot);
+        }
         self.unready.insert(id);
         self.open(id, slot);
     }
@@ -96,6 +101,7 @@ impl Engine {
             self.close_bucket(id);
         }
         self.go_on_attaching();
+        self.begin_cut();
     }
 
     /// Serves the volume, or its new size, once all its buckets are ready.
@@ -118,7 +124,6 @@ impl Engine {
             self.size_bytes = size_bytes;
             self.outputs.push_back(Output::Resized { size_bytes });
         }
-        self.begin_cut();
     }
 
     pub(crate) fn fail_attach(&mut self, disk: usize) {

@@ -292,6 +292,7 @@ impl Engine {
     }
 
     pub(crate) fn answer(&mut self, io: IoId, result: Result<Bytes, IoError>) {
+        self.metrics.answered += 1;
         self.metrics.failed += u64::from(result.is_err());
         self.outputs.push_back(Output::Done { io, result });
     }

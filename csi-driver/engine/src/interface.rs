@@ -9,7 +9,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IoId(pub u64);
 
-/// A connection to the shards of one disk, named by the shell and never used for a second one.
+/// A connection to the shards of one disk, named by the shell and never used for a second one. The
+/// shell gives up one on which nothing comes though requests wait: only then they go elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u64);
 

@@ -3,7 +3,11 @@
 //! replicates them, chooses where to read, and repairs, retries and reconciles.
 //!
 //! It knows no clock, socket or thread: a shell tells it the time and what came in, and does what
-//! it says. The rules that it keeps are in `docs/design.md`, section 5, by number (I1 to I8).
+//! it says. Whatever is called, the outputs are to be taken until there are none, in their order;
+//! before anything else is told, the time is. Whoever drops an engine that has not ended leaves
+//! operations unanswered ([`Engine::unanswered`]): that is for the end of a process only.
+//!
+//! The rules that it keeps are in `docs/design.md`, section 5, by number (I1 to I8).
 #![forbid(unsafe_code)]
 
 mod address;

@@ -2,9 +2,10 @@
 
 use crate::address;
 use crate::asks::Purpose;
-use crate::bucket::{Closing, Opening};
+use crate::bucket::{Bucket, Closing, Opening, Stage};
 use crate::engine::{Engine, Phase, Timer};
 use crate::interface::{IoError, Output, ResizeError};
+use crate::metrics::Metrics;
 use moraine_model::{BucketId, Cut, Generation};
 
 impl Engine {
@@ -45,11 +46,17 @@ impl Engine {
     }
 
     /// Begins the wanted cut when nothing with an older one is in flight, in any bucket: writes of
-    /// two cuts never are at once, so that all volumes of a group can be cut at one moment.
+    /// two cuts never are at once, so that all volumes of a group can be cut at one moment. A bucket
+    /// that the volume is growing into must be reconciled too, since that writes with older cuts.
     pub(crate) fn begin_cut(&mut self) {
         let serves = matches!(self.phase, Phase::Attached | Phase::Detaching);
         let may = serves && self.holds_writes() && self.wanted_cut_is_kept();
-        if may && self.flights.is_empty() {
+        let whole = |bucket: &Bucket| matches!(bucket.stage, Stage::Whole);
+        if may
+            && self.flights.is_empty()
+            && self.missing.is_empty()
+            && self.buckets.values().all(whole)
+        {
             self.cut = self.wanted_cut;
             self.say_cut();
             self.unpark_all();
@@ -118,8 +125,12 @@ impl Engine {
         }
     }
 
-    /// Tells each open replica of a bucket that everything is acknowledged up to the mark.
+    /// Tells each replica of a bucket that everything is acknowledged up to the mark. One that isn't
+    /// ready is told when it is: it has a new entry, or the volume was growing into it.
     pub(crate) fn close_bucket(&mut self, id: BucketId) {
+        if !self.bucket(id).ready {
+            return;
+        }
         for slot in self.bucket(id).slots() {
             let replica = self.bucket_mut(id).replica_mut(slot);
             let open = matches!(replica.opening, Opening::Open(_));
@@ -167,14 +178,11 @@ impl Engine {
             matches!(output, Send { .. } | Keep { .. } | KeepCut { .. })
         };
         self.outputs.retain(|output| !unsent(output));
-        for (_, operation) in &self.ios.operations {
-            self.metrics.failed += 1;
-            self.outputs.push_back(Output::Done {
-                io: operation.id,
-                result: Err(error.clone()),
-            });
+        for (_, operation) in std::mem::take(&mut self.ios).operations {
+            self.answer(operation.id, Err(error.clone()));
         }
-        self.ios = crate::ios::Ios::default();
+        let Metrics { ios, answered, .. } = self.metrics;
+        assert_eq!(ios, answered, "every operation is answered exactly once");
         self.io_deadlines = crate::deadlines::Deadlines::default();
         self.ranges.clear();
         self.flights.clear();

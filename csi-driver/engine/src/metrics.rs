@@ -5,6 +5,8 @@
 pub struct Metrics {
     /// Operations that were submitted.
     pub ios: u64,
+    /// Operations that were answered.
+    pub answered: u64,
     /// Writes that were begun, the engine's own included.
     pub writes: u64,
     /// Requests that were sent.

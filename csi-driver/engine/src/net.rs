@@ -45,7 +45,7 @@ pub(crate) struct Disk {
     /// The buckets whose entries have ever listed it.
     pub(crate) buckets: BTreeSet<BucketId>,
     /// Buckets that wait to be opened, and how many are being opened.
-    pub(crate) to_open: VecDeque<BucketId>,
+    pub(crate) to_open: BTreeSet<BucketId>,
     pub(crate) opening: usize,
     /// Whether it is among those to be looked at for something to send.
     stirred: bool,
@@ -102,7 +102,7 @@ impl Net {
                 pathless_since: Some(now_ms),
                 doubts: Doubts::default(),
                 buckets: BTreeSet::new(),
-                to_open: VecDeque::new(),
+                to_open: BTreeSet::new(),
                 opening: 0,
                 stirred: false,
             });

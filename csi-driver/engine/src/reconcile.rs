@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How often data that is damaged, or was on its way, is asked for again before the copy counts as
 /// bad.
-const TRIES: u32 = 3;
+const TRIES: u8 = 3;
 
 /// The reconciliation of a bucket, under way.
 #[derive(Debug)]
@@ -384,20 +384,21 @@ impl Engine {
             (Look::Data { cut, range, .. }, Refusal::Damaged { block })
                 if range.contains(*block) =>
             {
-                // It may be the disk's mood; a block that counts isn't given up at once.
-                if ask.refusals < TRIES {
-                    return self.pause(key);
-                }
                 self.bad_source(key, cut, range, &[*block]);
             }
             _ => self.pause(key),
         }
     }
 
-    /// Blocks of a replica in sync can't be read: another one is the source, or, if this version was
-    /// on no other one and so never acknowledged, an older one counts.
+    /// Blocks of a replica in sync can't be read, again and again: another one is the source, or, if
+    /// this version was on no other one and so never acknowledged, an older one counts.
     fn bad_source(&mut self, key: usize, cut: Cut, range: BlockRange, blocks: &[u16]) {
-        let ask = *self.net.asks.get(key);
+        let ask = self.net.asks.get_mut(key);
+        ask.damages += 1;
+        if ask.damages <= TRIES {
+            return self.pause(key);
+        }
+        let ask = *ask;
         let slot = ask.slot;
         let bad = self.bucket(ask.bucket).plan(|chunk| {
             let layer = |block: u16| (chunk.shown_from(cut, slot, block), slot, block);
@@ -422,9 +423,6 @@ impl Engine {
             Ok(found) => found,
             Err(Bad::Blocks(blocks)) => {
                 self.metrics.mismatches += blocks.len() as u64;
-                if ask.refusals < TRIES {
-                    return self.pause(key);
-                }
                 return self.bad_source(key, cut, range, &blocks);
             }
             Err(Bad::Shape) => return self.wrong_answer(key),

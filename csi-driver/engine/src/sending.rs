@@ -22,6 +22,7 @@ impl Engine {
             waits: Waits::InQueue,
             refusals: 0,
             refused_since: 0,
+            damages: 0,
             stuck: false,
             sent_ms: 0,
         };

@@ -83,7 +83,7 @@ pub(crate) enum Task {
     /// The same for the copy of a bucket, which has this serial number.
     SyncControl(Share, Ticket, u64),
     /// A write of the copy of a bucket.
-    SyncWrite(Place, u64),
+    SyncWrite(Place, Ticket, u64),
 }
 
 impl<D: Disk> Replicas<D> {

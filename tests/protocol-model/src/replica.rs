@@ -197,7 +197,7 @@ impl State {
             .then_some(cut)
     }
 
-    /// Sends the acknowledgement of a write.
+    /// The acknowledgement of a write.
     pub(crate) fn acknowledgement(message: &Message) -> Option<Message> {
         let &Message::Write {
             epoch,

@@ -203,7 +203,7 @@ pub struct Bounds {
     pub engines: usize,
     /// Writes and trims of users.
     pub writes: u8,
-    /// Leaves out what an exhaustive search can't afford: an acknowledgement is never late (it comes with its write, or not at all), nothing is
-    /// trimmed, maps are learned by way of requests or the newest at once, and writes are delivered again only where they change what is held.
+    /// Leaves out what an exhaustive search can't afford: an acknowledgement is neither late nor lost, nothing is trimmed, and who
+    /// learns a map learns the newest, or the one of the other side.
     pub plain: bool,
 }

@@ -383,6 +383,28 @@ fn it_is_done_once() {
 }
 
 #[test]
+fn no_cut_begins_before_a_bucket_that_comes_into_use_is_reconciled() {
+    let mut world = World::new(2, 2, 1, 16);
+    world.connect_all();
+    world.run();
+    world.events.clear();
+    let at = 1024 * 3 + 5;
+    put(&mut world, 1, at, 0, (NEW, 1, 2));
+    world.engine.resize(8 * moraine_model::CHUNK_BYTES).unwrap();
+    world.engine.raise_cut(Cut(3));
+    world.take_outputs();
+    assert_eq!(world.events, []);
+    world.run();
+    let size_bytes = 8 * moraine_model::CHUNK_BYTES;
+    assert_eq!(
+        world.events,
+        [Output::Resized { size_bytes }, reached(1, 3)]
+    );
+    assert_eq!(held(&world, 0, at, 3), None);
+    assert_eq!(shown(&world, 0, at, 0), Value::Data(block(2)));
+}
+
+#[test]
 fn a_bucket_that_comes_into_use_is_reconciled_first() {
     let mut world = World::new(2, 2, 1, 16);
     world.connect_all();

@@ -1,7 +1,7 @@
 //! Refusals, bad copies, new maps and time-outs in the middle of requests.
 
 use crate::replica::Value;
-use crate::world::{World, block, disk_id, entry, generation};
+use crate::world::{BLOCK, World, block, disk_id, entry, generation};
 use bytes::Bytes;
 use moraine_engine::{Io, IoError, IoId, Output};
 use moraine_model::{Cut, Role, Stamp};
@@ -160,6 +160,25 @@ fn a_replica_that_forgot_that_it_is_open_is_opened_again() {
 }
 
 #[test]
+fn nothing_is_relied_on_that_a_replica_acknowledged_before_it_forgot() {
+    let mut world = World::attached(2, 2, 1, 1);
+    let (bucket, chunk, number) = world.bucket_of(5);
+    world.stuck.insert(0);
+    let first = world.write(5, 9);
+    world.run();
+    let replica = world.disks[1].replicas.get_mut(&bucket).unwrap();
+    replica.fence = generation(0);
+    replica.held.clear();
+    let second = world.write(6, 10);
+    world.run();
+    world.stuck.clear();
+    world.run();
+    assert!(world.done[&first].is_ok() && world.done[&second].is_ok());
+    let shown = world.disks[1].shown(bucket, chunk, number, Cut(0));
+    assert_eq!(shown, Value::Data(block(9)));
+}
+
+#[test]
 fn without_space_the_operation_ends_and_the_write_stays() {
     let mut world = World::attached(2, 2, 1, 1);
     world.disks[1].refuse = Some((u32::MAX, Refusal::NoSpace));
@@ -205,6 +224,44 @@ fn an_operation_ends_when_its_time_is_over_and_the_write_stays() {
     world.connect(1);
     world.run();
     assert_eq!(world.values(read), [9], "it landed after all");
+}
+
+#[test]
+fn an_answer_that_comes_after_the_time_is_over_is_nobodys() {
+    let mut world = World::attached(1, 1, 1, 1);
+    written(&mut world, 5, 9);
+    world.stuck.insert(0);
+    let late = world.read(5, 1);
+    world.pass(10_000);
+    assert!(matches!(world.done[&late], Err(IoError::TimedOut { .. })));
+    world.stuck.clear();
+    world.run();
+    let read = world.read(5, 1);
+    world.run();
+    assert_eq!(world.values(read), [9]);
+}
+
+#[test]
+fn a_detach_waits_for_writes_that_nobody_waits_for_any_more() {
+    let mut world = World::attached(2, 2, 1, 1);
+    world.kill(1);
+    let write = world.write(5, 9);
+    world.pass(10_000);
+    assert!(matches!(world.done[&write], Err(IoError::TimedOut { .. })));
+    world.events.clear();
+    world.engine.detach();
+    world.take_outputs();
+    world.run();
+    assert_eq!(world.events, []);
+    world.connect(1);
+    world.run();
+    world.expect(|output| *output == Output::Detached { clean: true });
+    let marks = world.disks.iter().flat_map(|disk| disk.replicas.values());
+    assert!(
+        marks
+            .map(|replica| replica.mark)
+            .all(|mark| mark == Stamp::new(1, 0, 1))
+    );
 }
 
 #[test]
@@ -395,6 +452,29 @@ fn a_fenced_engine_ends_and_sends_nothing_more() {
     world.pass(10_000);
     assert_eq!(world.sent.len(), sent);
     assert_eq!(world.engine.unanswered(), 0);
+}
+
+#[test]
+fn what_was_not_sent_when_the_engine_is_fenced_never_is() {
+    let mut world = World::attached(2, 2, 1, 1);
+    world.write(5, 9);
+    let (path, id) = (world.wire[0].path, world.wire[0].id);
+    let io = IoId(99);
+    world.engine.submit(
+        io,
+        Io::Read {
+            offset: 0,
+            length: BLOCK,
+        },
+    );
+    let by = generation(2);
+    let reply = moraine_protocol::Reply::Refused(Refusal::Fenced { by });
+    world.engine.answered(path, id, reply, Bytes::new());
+    let outputs: Vec<Output> = std::iter::from_fn(|| world.engine.next_output()).collect();
+    let sends = outputs
+        .iter()
+        .filter(|output| matches!(output, Output::Send { .. }));
+    assert_eq!((sends.count(), outputs.len()), (0, 3), "{outputs:?}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Random runs: operations, new maps, copies, lost connections, answers in any order, engines that
-//! die while what they sent still arrives. What clients saw must fit one order for each block, with
+//! die while what they sent still arrives, or that live on after they were superseded. What clients saw must fit one order for each block, with
 //! each snapshot a read at one moment; in the end all replicas in sync show the same.
 
 use crate::history::History;
 use crate::replica::Value;
-use crate::world::{World, generation};
+use crate::world::{BLOCK, World, block, generation};
 use bytes::Bytes;
 use moraine_engine::{Io, IoId, Output};
 use moraine_model::{BucketId, Cut, Epoch, Generation, Listing, Role};
@@ -34,7 +34,10 @@ enum Step {
     TellDisk(u8),
     TellEngine,
     Keep,
-    Restart(bool),
+    Restart,
+    Supersede,
+    TellZombie(u8),
+    ZombieWrites(u8, u8),
     Cut,
     Refuse(u8, u8),
     Damage(u8, u8),
@@ -58,7 +61,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => any::<u8>().prop_map(Step::TellDisk),
         4 => Just(Step::TellEngine),
         6 => Just(Step::Keep),
-        1 => any::<bool>().prop_map(Step::Restart),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Supersede),
+        2 => any::<u8>().prop_map(Step::TellZombie),
+        3 => any::<(u8, u8)>().prop_map(|(nth, at)| Step::ZombieWrites(nth, at)),
         2 => Just(Step::Cut),
         2 => any::<(u8, u8)>().prop_map(|(disk, what)| Step::Refuse(disk, what)),
         1 => any::<(u8, u8)>().prop_map(|(disk, block)| Step::Damage(disk, block)),
@@ -72,6 +78,8 @@ struct Run {
     /// Operations under way: of reads the block and when they began, of writes block and value.
     reads: BTreeMap<IoId, (u64, u64)>,
     writes: BTreeMap<IoId, (u64, u64)>,
+    /// Writes that superseded engines have under way.
+    of_zombies: BTreeMap<IoId, (u64, u64)>,
     values: u64,
     /// The listing for which each replica is whole.
     copied: BTreeMap<(BucketId, usize), Epoch>,
@@ -95,6 +103,7 @@ impl Run {
             history: History::default(),
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
+            of_zombies: BTreeMap::new(),
             values: 0,
             copied: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -129,7 +138,19 @@ impl Run {
             }
             Step::TellEngine => self.tell_engine(),
             Step::Keep => self.keep(),
-            Step::Restart(attach) => self.restart(attach),
+            Step::Restart => self.restart(),
+            Step::Supersede => self.supersede(),
+            Step::TellZombie(nth) => {
+                let entries: Vec<_> = self.world.map.values().cloned().collect();
+                let now = self.world.now;
+                self.world.zombie(usize::from(nth), |engine| {
+                    engine.tick(now);
+                    engine.learn(entries);
+                });
+            }
+            Step::ZombieWrites(nth, at) => {
+                self.zombie_writes(usize::from(nth), BLOCKS[usize::from(at) % 4]);
+            }
             Step::Cut => self.raise_cut(),
             Step::Refuse(to, what) => {
                 let refusals = [Refusal::Busy, Refusal::Stopped, Refusal::NoSpace];
@@ -193,6 +214,13 @@ impl Run {
                 }
             }
         }
+        for zombie in &mut self.world.zombies {
+            for (io, result) in std::mem::take(&mut zombie.done) {
+                if let (Some((at, value)), Ok(_)) = (self.of_zombies.remove(&io), result) {
+                    self.history.write_ends(at, value);
+                }
+            }
+        }
         for event in std::mem::take(&mut self.world.events) {
             if let Output::CutReached { cut, .. } = event {
                 let now = self.history.now();
@@ -228,24 +256,43 @@ impl Run {
         self.world.keep_cut_now();
     }
 
-    fn restart(&mut self, attach: bool) {
-        if attach {
-            self.generation = generation(self.generation.attach + 1);
-        } else {
-            self.generation.incarnation += 1;
-        }
+    /// The engine dies and begins again, with what it kept.
+    fn restart(&mut self) {
+        self.generation.incarnation += 1;
         self.reads.clear();
         self.writes.clear();
-        let cut = if attach {
-            self.cut
-        } else {
-            self.world.kept_cut
-        };
-        self.world.restart_with(self.generation, attach, cut);
+        let cut = self.world.kept_cut;
+        self.world.restart_with(self.generation, false, cut);
+        self.world.connect_all();
         // What it wasn't told at once it is told later.
         self.world.engine.raise_cut(self.cut);
         self.world.take_outputs();
+    }
+
+    /// The volume is attached elsewhere, while the engine lives on: a write of its that is
+    /// acknowledged yet must be there.
+    fn supersede(&mut self) {
+        if self.world.zombies.len() >= 3 {
+            return;
+        }
+        self.generation = generation(self.generation.attach + 1);
+        self.reads.clear();
+        self.of_zombies.append(&mut self.writes);
+        self.world.supersede(self.generation, self.cut);
         self.world.connect_all();
+    }
+
+    fn zombie_writes(&mut self, nth: usize, at: u64) {
+        if self.world.zombies.is_empty() {
+            return;
+        }
+        self.values += 1;
+        let (value, io) = (self.values, self.world.fresh_io());
+        self.history.write_begins(at, value);
+        self.of_zombies.insert(io, (at, value));
+        let (offset, data) = (at * BLOCK, block(value));
+        self.world
+            .zombie(nth, |engine| engine.submit(io, Io::Write { offset, data }));
     }
 
     /// A copy is damaged if another one in sync is whole, so that nothing is lost.

@@ -335,6 +335,47 @@ fn a_volume_grows_when_its_further_buckets_are_open() {
 }
 
 #[test]
+fn a_detach_while_the_volume_grows_leaves_no_bucket_unreconciled() {
+    let mut settings = World::new(2, 2, 1, 16).settings;
+    settings.size_bytes = CHUNK_BYTES;
+    let mut world = World::with(settings, 2, 2);
+    world.connect_all();
+    world.run();
+    let (bucket, chunk, number) = world.bucket_of(3 * 1024);
+    let newest = world.map[&bucket].clone();
+    let left = crate::replica::Held {
+        stamp: Stamp::new(0, 1, 5),
+        epoch: newest.epoch(),
+        value: Value::Data(block(7)),
+    };
+    world.disks[1].learn(&newest);
+    let replica = world.disks[1].replicas.get_mut(&bucket).unwrap();
+    replica.held.insert((chunk, number, Cut(0)), left);
+    world.engine.resize(8 * CHUNK_BYTES).unwrap();
+    world.take_outputs();
+    let is_open = |request: &Request| matches!(request, Request::Open { .. });
+    while let Some(at) = world.wire.iter().position(|m| is_open(&m.request)) {
+        match world.wire[at].reply {
+            None => world.deliver(at),
+            Some(_) => world.answer(at),
+        }
+    }
+    world.engine.detach();
+    world.take_outputs();
+    // What was asked last is delivered first: replicas would be told before all is done.
+    while !world.wire.is_empty() {
+        let last = world.wire.len() - 1;
+        match world.wire[last].reply {
+            None => world.deliver(last),
+            Some(_) => world.answer(last),
+        }
+    }
+    world.expect(|output| *output == Output::Detached { clean: true });
+    let shown = world.disks[0].shown(bucket, chunk, number, Cut(0));
+    assert_eq!(shown, Value::Data(block(7)));
+}
+
+#[test]
 fn an_engine_that_can_not_be_is_not_made() {
     let settings = World::new(1, 1, 4, 4).settings;
     let entries = || {

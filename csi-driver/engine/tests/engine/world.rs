@@ -29,6 +29,7 @@ pub(crate) struct Message {
 /// One life of the engine, and what it asked for.
 pub(crate) struct World {
     pub(crate) engine: Engine,
+    former: Option<Engine>,
     pub(crate) settings: Settings,
     pub(crate) disks: Vec<Disk>,
     /// The newest map.
@@ -43,6 +44,8 @@ pub(crate) struct World {
     pub(crate) paths: BTreeMap<PathId, usize>,
     next_path: u64,
     last_ids: BTreeMap<PathId, RequestId>,
+    /// Superseded engines that live on, on other nodes.
+    pub(crate) zombies: Vec<Zombie>,
     pub(crate) wire: Vec<Message>,
     /// Disks whose requests aren't delivered by `run`.
     pub(crate) stuck: BTreeSet<usize>,
@@ -58,6 +61,40 @@ pub(crate) struct World {
     /// Who acknowledged what under which epoch, as the engine was told.
     acknowledged: BTreeSet<(BucketId, ChunkIndex, u16, DiskId, Epoch, Stamp)>,
     stamps: BTreeMap<Vec<u8>, BTreeSet<Stamp>>,
+}
+
+/// An engine that was superseded and doesn't know it.
+pub(crate) struct Zombie {
+    pub(crate) engine: Engine,
+    paths: BTreeMap<PathId, usize>,
+    pub(crate) done: BTreeMap<IoId, Result<Bytes, IoError>>,
+}
+
+impl Zombie {
+    /// Does what the engine says, as a world does; on another node, it keeps things at once.
+    fn take_outputs(&mut self, wire: &mut Vec<Message>) {
+        while let Some(output) = self.engine.next_output() {
+            match output {
+                Output::Send {
+                    path,
+                    id,
+                    request,
+                    payload,
+                } => wire.push(Message {
+                    path,
+                    disk: self.paths[&path],
+                    id,
+                    request,
+                    payload: payload.unwrap_or_default(),
+                    reply: None,
+                }),
+                Output::Done { io, result } => drop(self.done.insert(io, result)),
+                Output::Keep { entry } => self.engine.kept(entry.bucket(), entry.epoch()),
+                Output::KeepCut { cut } => self.engine.kept_cut(cut),
+                _ => {}
+            }
+        }
+    }
 }
 
 pub(crate) fn disk_id(number: usize) -> DiskId {
@@ -116,6 +153,7 @@ impl World {
         let entries = map.values().cloned().collect();
         let mut world = Self {
             engine: Engine::new(settings, entries).unwrap(),
+            former: None,
             settings,
             disks: (1..=disks as u128).map(Disk::new).collect(),
             map,
@@ -127,6 +165,7 @@ impl World {
             paths: BTreeMap::new(),
             next_path: 0,
             last_ids: BTreeMap::new(),
+            zombies: Vec::new(),
             wire: Vec::new(),
             stuck: BTreeSet::new(),
             sent: Vec::new(),
@@ -198,20 +237,48 @@ impl World {
     pub(crate) fn restart_with(&mut self, generation: Generation, newest_map: bool, cut: Cut) {
         self.settings.generation = generation;
         self.settings.cut = cut;
-        let of = if newest_map { &self.map } else { &self.kept };
-        let entries = of.values().cloned().collect();
-        self.engine = Engine::new(self.settings, entries).unwrap();
+        // Of a bucket of which nothing was kept, nothing was opened: any map will do.
+        let entries = self.map.iter().map(|(id, newest)| {
+            let kept = self.kept.get(id).filter(|_| !newest_map);
+            kept.unwrap_or(newest).clone()
+        });
+        let entries = entries.collect();
+        let engine = Engine::new(self.settings, entries).unwrap();
+        self.former = Some(std::mem::replace(&mut self.engine, engine));
         self.engine.tick(self.now);
         self.known.clear();
         self.open.clear();
         self.writes.clear();
         self.paths.clear();
         self.last_ids.clear();
-        // Zombies: nobody waits for their answers.
-        for message in &mut self.wire {
-            message.path = PathId(0);
-        }
         self.take_outputs();
+    }
+
+    /// A newer engine begins on another node, with the newest map, while the former lives on.
+    pub(crate) fn supersede(&mut self, generation: Generation, cut: Cut) {
+        let paths = self.paths.clone();
+        self.kept.clear();
+        self.restart_with(generation, true, cut);
+        self.zombies.push(Zombie {
+            engine: self.former.take().unwrap(),
+            paths,
+            done: BTreeMap::new(),
+        });
+    }
+
+    /// Something happens to a superseded engine.
+    pub(crate) fn zombie(&mut self, nth: usize, act: impl FnOnce(&mut Engine)) {
+        let count = self.zombies.len();
+        if count > 0 {
+            let zombie = &mut self.zombies[nth % count];
+            act(&mut zombie.engine);
+            zombie.take_outputs(&mut self.wire);
+        }
+    }
+
+    pub(crate) fn fresh_io(&mut self) -> IoId {
+        self.next_io += 1;
+        IoId(self.next_io)
     }
 
     /// The map changes; disks and engine learn of it later.
@@ -232,8 +299,7 @@ impl World {
     }
 
     pub(crate) fn submit(&mut self, io: Io) -> IoId {
-        self.next_io += 1;
-        let id = IoId(self.next_io);
+        let id = self.fresh_io();
         let (offset, values) = match &io {
             Io::Write { offset, data } => {
                 let blocks = data.chunks(BLOCK_BYTES);
@@ -297,10 +363,16 @@ impl World {
     /// Delivers an answer to the engine.
     pub(crate) fn answer(&mut self, at: usize) {
         let message = self.wire.remove(at);
+        let reply = message.reply.unwrap();
         if !self.paths.contains_key(&message.path) {
+            let mut zombies = self.zombies.iter_mut();
+            if let Some(zombie) = zombies.find(|zombie| zombie.paths.contains_key(&message.path)) {
+                let (path, id) = (message.path, message.id);
+                zombie.engine.answered(path, id, reply, message.payload);
+                zombie.take_outputs(&mut self.wire);
+            }
             return;
         }
-        let reply = message.reply.unwrap();
         if reply == Reply::Done {
             self.note_acknowledged(message.disk, &message.request);
         }

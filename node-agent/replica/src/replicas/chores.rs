@@ -205,15 +205,16 @@ impl<D: Disk> Replicas<D> {
             };
             if allowed {
                 self.chores.under_way += 1;
-                let ticket = self.control(share);
+                let ticket = self.own_change(share);
                 let task = Task::Chore(share, ticket);
                 self.submit(Request::Control { share, control }, task);
             }
         }
     }
 
-    /// Notes that a control of a share is under way.
-    pub(crate) fn control(&mut self, share: Share) -> Ticket {
+    /// Notes that a change of a share that no engine asked for is under way: who opens it or adopts
+    /// an entry waits for it too.
+    pub(crate) fn own_change(&mut self, share: Share) -> Ticket {
         let ticket = self.ticket();
         self.bucket_mut(share.bucket).under_way.insert(ticket);
         self.notes_mut(share).under_way += 1;

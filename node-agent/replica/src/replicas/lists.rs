@@ -46,7 +46,7 @@ impl<D: Disk> Replicas<D> {
                 chunk,
             } => {
                 self.let_list(share, epoch, generation)?;
-                self.layers(place_of(share, chunk))?
+                self.layers(place_of(share, chunk), generation)?
             }
             Request::Versions {
                 share,
@@ -56,7 +56,7 @@ impl<D: Disk> Replicas<D> {
                 cut,
             } => {
                 self.let_list(share, epoch, generation)?;
-                self.versions(place_of(share, chunk), cut)
+                self.versions(place_of(share, chunk), cut, generation)
             }
             Request::Copy {
                 share,
@@ -164,10 +164,28 @@ impl<D: Disk> Replicas<D> {
         share: Share,
         above: Stamp,
     ) -> Box<dyn Iterator<Item = ChunkStamp> + '_> {
-        let known = self.buckets.get(&share.bucket);
-        let listing = known.and_then(|known| known.listing(self.options.disk));
-        let since = listing.filter(|listing| listing.role == Role::Syncing);
-        self.chunks_above(share, above, since.map(|listing| listing.since))
+        self.chunks_above(share, above, self.counts_since(share.bucket))
+    }
+
+    /// The epoch since which versions count for an engine, if not all do.
+    fn counts_since(&self, bucket: BucketId) -> Option<Epoch> {
+        let known = self.buckets.get(&bucket)?;
+        let listing = known.listing(self.options.disk)?;
+        (listing.role == Role::Syncing).then_some(listing.since)
+    }
+
+    /// The versions of a chunk that an asker is told. An engine hears nothing from a syncing replica
+    /// of what it held before it was listed: that may still be taken away, so it agrees with nothing.
+    fn told_versions(
+        &self,
+        place: Place,
+        asker: Option<Generation>,
+    ) -> Vec<moraine_store::Version> {
+        let mut versions = self.shard.versions(place);
+        if let (Some(_), Some(since)) = (asker, self.counts_since(place.bucket)) {
+            versions.retain(|version| version.tag.epoch >= since);
+        }
+        versions
     }
 
     /// Whether a share has versions that were written here since an epoch.
@@ -206,8 +224,12 @@ impl<D: Disk> Replicas<D> {
         fence.unwrap_or_default()
     }
 
-    fn layers(&self, place: Place) -> Result<Reply, Refusal> {
-        let layers = self.layer_stamps(place);
+    fn layers(&self, place: Place, asker: Option<Generation>) -> Result<Reply, Refusal> {
+        let mut layers: BTreeMap<Cut, Stamp> = BTreeMap::new();
+        for version in self.told_versions(place, asker) {
+            let newest = layers.entry(version.tag.cut).or_default();
+            *newest = version.tag.stamp.max(*newest);
+        }
         if layers.len() > LAYERS_MAX {
             return Err(malformed(Rule::StoreLimits));
         }
@@ -220,24 +242,14 @@ impl<D: Disk> Replicas<D> {
         })
     }
 
-    /// The newest stamp of each layer of a chunk.
-    fn layer_stamps(&self, place: Place) -> BTreeMap<Cut, Stamp> {
-        let mut layers: BTreeMap<Cut, Stamp> = BTreeMap::new();
-        for version in self.shard.versions(place) {
-            let newest = layers.entry(version.tag.cut).or_default();
-            *newest = version.tag.stamp.max(*newest);
-        }
-        layers
-    }
-
     /// The layers of a chunk.
     pub(crate) fn cuts_of(&self, place: Place) -> BTreeSet<Cut> {
         let versions = self.shard.versions(place).into_iter();
         versions.map(|version| version.tag.cut).collect()
     }
 
-    fn versions(&self, place: Place, cut: Cut) -> Reply {
-        let versions = self.shard.versions(place);
+    fn versions(&self, place: Place, cut: Cut, asker: Option<Generation>) -> Reply {
+        let versions = self.told_versions(place, asker);
         let versions = versions.iter().filter(|version| version.tag.cut == cut);
         Reply::Versions {
             fence: self.durable_fence(place.share()),

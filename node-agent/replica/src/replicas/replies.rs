@@ -41,7 +41,10 @@ impl<D: Disk> Replicas<D> {
                 self.done_with(share, ticket);
                 self.sync_control_done(share, serial, outcome);
             }
-            Task::SyncWrite(place, serial) => self.sync_write_done(place, serial, outcome),
+            Task::SyncWrite(place, ticket, serial) => {
+                self.done_with(place.share(), ticket);
+                self.sync_write_done(place, serial, outcome);
+            }
             Task::Description(volume) => {
                 if outcome.is_err() {
                     self.undescribed.insert(volume);

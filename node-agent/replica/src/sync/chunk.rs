@@ -62,6 +62,13 @@ impl ChunkCopy {
 }
 
 impl ShareCopy {
+    /// What is known of all chunks counts no more: they begin again.
+    pub(super) fn restart_chunks(&mut self) {
+        for copy in self.chunks.values_mut() {
+            copy.restart = true;
+        }
+    }
+
     /// A call of a chunk failed: it begins again.
     pub(super) fn restart_chunk(&mut self, chunk: ChunkIndex) {
         if let Some(copy) = self.chunks.get_mut(&chunk) {
@@ -176,7 +183,8 @@ impl<D: Disk> Replicas<D> {
                 content,
             };
             copy.writes += 1;
-            let task = Task::SyncWrite(place, job.serial());
+            let ticket = self.own_change(place.share());
+            let task = Task::SyncWrite(place, ticket, job.serial());
             self.submit(moraine_store::Request::Write(write), task);
         }
     }

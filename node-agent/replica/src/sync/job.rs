@@ -77,9 +77,15 @@ impl Job {
         self.wait_until_ms = until_ms;
     }
 
-    /// Another epoch: the source must adopt it before it is asked anything more.
+    /// Another epoch: the source must adopt it before it is asked anything more, and what it told
+    /// under the older one is not written any more. A map without that source may count by now, and
+    /// engines may have decided without what it holds. What the store has already is finished before
+    /// they are let in.
     pub(super) fn entry_changed(&mut self) {
         self.adopted = None;
+        if let Some(share) = &mut self.current {
+            share.restart_chunks();
+        }
     }
 }
 
@@ -194,10 +200,12 @@ impl<D: Disk> Replicas<D> {
         (call, called): (CallId, Called),
         (reply, payload): (Option<Reply>, Option<Buffer>),
     ) -> Option<BucketEntry> {
+        let known = self.bucket_mut(bucket).epoch.now();
+        let late = called.epoch != known;
         let CallFor::Chunk(chunk) = called.what else {
             job.call = None;
             self.recycle_all(payload);
-            return self.list_ended(bucket, job, called, reply);
+            return self.list_ended(bucket, job, called, reply.filter(|_| !late));
         };
         let copy = job.current.as_mut();
         let copy = copy.and_then(|share| share.chunks.get_mut(&chunk));
@@ -206,7 +214,7 @@ impl<D: Disk> Replicas<D> {
             return None;
         }
         let refused = matches!(reply, None | Some(Reply::Refused(_)));
-        if let (false, Some(reply)) = (refused, reply.as_ref()) {
+        if let (false, false, Some(reply)) = (refused, late, reply.as_ref()) {
             let taken = self.chunk_answered(job, chunk, reply, payload);
             if taken.is_none() {
                 self.fail(job);
@@ -269,8 +277,8 @@ impl<D: Disk> Replicas<D> {
             {
                 Some(entry)
             }
-            // It was asked under an epoch that both have left since.
-            Some(Reply::Refused(Refusal::StaleEpoch { .. })) if called.epoch != known => None,
+            // It was asked under an epoch that has been left since: the answer counts for nothing.
+            _ if called.epoch != known => None,
             _ => {
                 self.fail(job);
                 None

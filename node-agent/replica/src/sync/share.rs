@@ -185,7 +185,7 @@ impl<D: Disk> Replicas<D> {
             return;
         }
         copy.control = Some(control);
-        let ticket = self.control(share);
+        let ticket = self.own_change(share);
         let task = Task::SyncControl(share, ticket, job.serial());
         self.submit(moraine_store::Request::Control { share, control }, task);
     }

@@ -108,6 +108,32 @@ fn of_a_syncing_replica_an_engine_finds_what_was_written_since_it_was_listed() {
         more: false,
     };
     assert_eq!(reply, wanted);
+    // Nor does it agree by what it held before.
+    let versions = |generation| Request::Versions {
+        share: share(7),
+        epoch: Epoch(5),
+        generation,
+        chunk,
+        cut: Cut(0),
+    };
+    let Reply::Versions { versions, .. } = host.plain(versions(Some(generation(1)))) else {
+        panic!("no versions");
+    };
+    let seen: Vec<_> = versions.iter().map(|version| version.range).collect();
+    assert_eq!(seen, [range(7, 1)]);
+    let layers = |chunk| Request::Layers {
+        share: share(7),
+        epoch: Epoch(5),
+        generation: Some(generation(1)),
+        chunk,
+    };
+    let other = ChunkIndex::new(1).unwrap();
+    for (chunk, layers_told) in [(chunk, 1), (other, 0)] {
+        let Reply::Layers { layers, .. } = host.plain(layers(chunk)) else {
+            panic!("no layers");
+        };
+        assert_eq!(layers.len(), layers_told);
+    }
 }
 
 #[test]

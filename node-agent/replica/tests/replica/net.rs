@@ -105,6 +105,7 @@ impl Net {
                     reply,
                     payload,
                 } if session.0 >= COPIERS => {
+                    reply.check().expect("a reply that can be sent");
                     let from = u128::from(session.0 - COPIERS);
                     let bytes: Vec<u8> = payload.iter().flat_map(|b| b.to_vec()).collect();
                     let data = (!bytes.is_empty()).then(|| Buffer::copy_of(&bytes));
@@ -121,6 +122,7 @@ impl Net {
     }
 
     fn called(&mut self, from: u128, call: CallId, to: u128, request: Request) {
+        request.check().expect("a request that can be sent");
         let kind = match &request {
             Request::Adopt { .. } => "adopt",
             Request::Shares { .. } => "shares",

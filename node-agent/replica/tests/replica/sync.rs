@@ -361,6 +361,69 @@ fn a_change_of_the_entry_in_the_middle_goes_on_under_the_new_epoch() {
 }
 
 #[test]
+fn an_answer_that_outlives_its_entry_is_not_written() {
+    let mut net = Net::new(3, 3);
+    let both = |epoch, since| {
+        let source = (2, Role::InSync, 1);
+        entry(
+            epoch,
+            &[(1, Role::Syncing, since), source, (3, Role::InSync, 1)],
+        )
+    };
+    let two = entry(1, &[(2, Role::InSync, 1), (3, Role::InSync, 1)]);
+    net.open(&[2, 3], 7, 3, &two);
+    // A write that reached only the source.
+    net.done(&[2], || write(under(7, 3, 1), block(0, 0, 4), 1, 0, 66));
+    learn(&mut net, &both(2, 2));
+    net.host(1).queue.hold(true);
+    while !net.calls.contains_key("copy") {
+        net.step();
+    }
+    // The source answers, and only then the target hears of an entry without it.
+    let mut source = net.hosts.remove(&2).unwrap();
+    for _ in 0..5 {
+        source.poll();
+    }
+    net.hosts.insert(2, source);
+    let without = entry(3, &[(1, Role::Syncing, 2), (3, Role::InSync, 1)]);
+    net.host(1).replicas.learn(without.clone());
+    net.host(3).replicas.learn(without.clone());
+    net.open(&[1, 3], 7, 4, &without);
+    assert!(content(&net.hosts[&1], 7).is_empty());
+    net.until_synced(1, 2);
+    assert!(content(&net.hosts[&1], 7).is_empty());
+}
+
+#[test]
+fn an_open_waits_for_the_copies_that_the_store_has() {
+    let mut net = Net::new(2, 3);
+    net.open(&[2], 7, 3, &only_source(1));
+    net.done(&[2], || write(under(7, 3, 1), block(0, 0, 4), 1, 0, 5));
+    let listed = beside(2, Role::Syncing, 2);
+    learn(&mut net, &listed);
+    while net.host(1).replicas.metrics().copied_bytes == 0 {
+        net.step();
+    }
+    // The data is here; its write is under way.
+    let host = net.host(1);
+    host.queue.hold(true);
+    host.poll();
+    assert!(host.queue.pending() > 0, "no copy is under way");
+    let opening = host.send((open(7, 3, listed), None));
+    // Fence and entry are durable: no note holds the answer back.
+    host.poll();
+    assert!(host.answer(opening).is_none());
+    host.queue.hold(false);
+    host.calm();
+    let opened = Reply::Opened {
+        mark: Stamp::ZERO,
+        cut: Cut(0),
+        above_mark: true,
+    };
+    assert_eq!(host.answer(opening).unwrap().0, opened);
+}
+
+#[test]
 fn another_source_is_asked_when_one_is_gone() {
     let mut net = Net::new(3, 3);
     let two = |epoch| entry(epoch, &[(2, Role::InSync, 1), (3, Role::InSync, 1)]);

@@ -256,6 +256,7 @@ impl Host {
         let Output::Reply { reply, payload, .. } = self.outputs.remove(found?)? else {
             return None;
         };
+        reply.check().expect("a reply that can be sent");
         let mut data = Vec::new();
         for buffer in payload {
             data.extend_from_slice(&buffer);

@@ -1,0 +1,186 @@
+//! What a seed decides before the run begins: how large the world is, how busy, and which faults it
+//! has. Each kind of fault is left out of half of the runs, since what one hides another shows.
+
+use crate::agenda::{MS, Micros};
+use crate::chance::Chance;
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// An agent's process ends, with what it had not made durable, and starts again later.
+    Crash,
+    /// A node stands still for a while.
+    Stall,
+    /// Two nodes, or one and all others, don't hear each other, or only one way.
+    Partition,
+    /// A connection breaks.
+    Cut,
+    /// The disk fails some writes.
+    FailWrites,
+    /// The disk fails some reads.
+    FailReads,
+    /// A bit of a block on a disk changes.
+    Rot,
+    /// A disk dies for good and is replaced.
+    LoseDisk,
+    /// A clock jumps ahead.
+    ClockJump,
+    /// The volume is attached again, while the former engine lives on.
+    Attach,
+    /// The engine's process ends and starts again, with the map it had kept.
+    Restart,
+    /// The operator drops a replica that has done nothing wrong.
+    Drop,
+    /// The operator moves a bucket to another disk.
+    Move,
+}
+
+/// All of them, with how often each happens beside the others.
+const FAULTS: [(Fault, u32); 13] = [
+    (Fault::Crash, 10),
+    (Fault::Stall, 5),
+    (Fault::Partition, 8),
+    (Fault::Cut, 8),
+    (Fault::FailWrites, 3),
+    (Fault::FailReads, 3),
+    (Fault::Rot, 3),
+    (Fault::LoseDisk, 1),
+    (Fault::ClockJump, 2),
+    (Fault::Attach, 6),
+    (Fault::Restart, 6),
+    (Fault::Drop, 8),
+    (Fault::Move, 4),
+];
+
+/// One world.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    /// Nodes with disks.
+    pub(crate) nodes: usize,
+    /// Disks of each.
+    pub(crate) disks: usize,
+    /// Nodes without disks; engines run on either.
+    pub(crate) clients: usize,
+    /// Replicas of each bucket.
+    pub(crate) replicas: usize,
+    /// Buckets of the pool.
+    pub(crate) buckets: u32,
+    /// Volumes.
+    pub(crate) volumes: usize,
+    /// Chunks of each.
+    pub(crate) chunks: u64,
+    /// Blocks of a chunk that are written, from its start; its last two are too.
+    pub(crate) hot: u64,
+    /// Segments of each disk, of 64 blocks.
+    pub(crate) segments: u64,
+    /// Operations that each engine has under way at most.
+    pub(crate) depth: usize,
+    /// Most blocks of an operation.
+    pub(crate) span: u64,
+    /// Operations of all clients while there are faults.
+    pub(crate) operations: u64,
+    /// Longest pause of a client.
+    pub(crate) pause: Micros,
+    /// How long a message takes at most, when nothing is wrong.
+    pub(crate) latency: Micros,
+    /// How long an operation of a disk takes at most.
+    pub(crate) disk_latency: Micros,
+    /// Connections of an engine to each disk.
+    pub(crate) paths: u64,
+    /// How late news of the map may come.
+    pub(crate) news: Micros,
+    /// The longest time between two faults.
+    pub(crate) calm: Micros,
+    /// After how long without a heartbeat a disk is dropped.
+    pub(crate) stale: Micros,
+    /// How long the faults last.
+    pub(crate) chaos: Micros,
+    /// How often of a thousand steps of the operator a cut is raised, and a snapshot deleted.
+    pub(crate) cut_permille: u32,
+    /// Whether replicas open only volumes that they were told of.
+    pub(crate) only_known: bool,
+    /// The faults, each as often as it is to happen beside the others.
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Scenario {
+    /// The scenario of a run.
+    pub(crate) fn draw(chance: &mut Chance) -> Self {
+        let nodes = usize::try_from(chance.within(3..=5)).unwrap_or(3);
+        let replicas = usize::try_from(chance.within(2..=3)).unwrap_or(2);
+        let mut faults = Vec::new();
+        for (fault, weight) in FAULTS {
+            if chance.permille(500) {
+                faults.extend((0..weight).map(|_| fault));
+            }
+        }
+        let calm = chance.skewed(8 * MS..=300 * MS);
+        let chaos = (calm / 3 * chance.within(5..=50)).max(300 * MS);
+        Self {
+            nodes,
+            disks: 1 + usize::from(chance.permille(250)),
+            clients: 2,
+            replicas,
+            buckets: if chance.permille(300) { 1 } else { 4 },
+            volumes: 1 + usize::from(chance.permille(250)),
+            chunks: chance.within(1..=3),
+            hot: chance.skewed(1..=14),
+            segments: if chance.permille(200) {
+                14
+            } else {
+                chance.within(24..=60)
+            },
+            depth: 1 + chance.below(6),
+            span: chance.skewed(1..=6),
+            operations: chance.within(80..=400),
+            pause: chance.skewed(MS / 10..=(calm / 4).max(MS)),
+            latency: chance.skewed(MS / 10..=20 * MS),
+            disk_latency: chance.skewed(MS / 20..=8 * MS),
+            paths: 1 + u64::from(chance.permille(200)),
+            news: chance.skewed(MS..=1500 * MS),
+            calm,
+            stale: chance.skewed(100 * MS..=1500 * MS),
+            chaos,
+            cut_permille: if chance.permille(600) { 25 } else { 0 },
+            only_known: chance.permille(300),
+            faults,
+        }
+    }
+
+    /// The blocks of a volume that clients touch, in order, as runs of neighbours.
+    pub(crate) fn runs(&self) -> Vec<std::ops::Range<u64>> {
+        let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+        for chunk in 0..self.chunks {
+            let (start, end) = (chunk * 1024, (chunk + 1) * 1024);
+            // The last blocks of a chunk and the first of the next are neighbours.
+            match runs.last_mut() {
+                Some(last) if last.end == start => last.end = start + self.hot,
+                _ => runs.push(start..start + self.hot),
+            }
+            runs.push(end - 2..end);
+        }
+        runs
+    }
+
+    /// In words, for the trace.
+    pub(crate) fn describe(&self) -> String {
+        let mut faults = self.faults.clone();
+        faults.dedup();
+        format!(
+            "{} nodes of {} disks, {} replicas, {} buckets, {} volumes of {} chunks, faults {faults:?}",
+            self.nodes, self.disks, self.replicas, self.buckets, self.volumes, self.chunks
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_across_chunks_are_one_run() {
+        let mut scenario = Scenario::draw(&mut Chance::new(1));
+        (scenario.chunks, scenario.hot) = (2, 5);
+        assert_eq!(scenario.runs(), [0..5, 1022..1029, 2046..2048]);
+    }
+}
