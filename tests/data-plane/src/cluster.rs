@@ -77,9 +77,7 @@ impl Cluster {
         let map = MapSource::File(self.path("map.json"));
         let secret = read_secret(&self.path("secret")).expect("it was just written");
         let volume = VolumeId::new(0x70).expect("not zero");
-        let options =
-            AttachOptions::new(map, secret, (volume, size_bytes), attach, self.path(state));
-        options.expect("options that can be")
+        AttachOptions::new(map, secret, (volume, size_bytes), attach, self.path(state))
     }
 
     /// The disk by its place in the list.
