@@ -85,6 +85,11 @@ impl Cluster {
         self.world.map.borrow().disks[number].id
     }
 
+    /// Where the agent of a disk listens, if it runs.
+    pub fn address(&self, number: usize) -> String {
+        self.world.map.borrow().disks[number].address.clone()
+    }
+
     /// Kills the agent of a disk: what it hadn't answered is never answered.
     pub fn kill(&mut self, number: usize) {
         self.agents[number] = None;
@@ -92,7 +97,7 @@ impl Cluster {
 
     /// Starts a killed agent again, with what its disk holds.
     pub async fn restart(&mut self, number: usize) {
-        let address = self.world.map.borrow().disks[number].address.clone();
+        let address = self.address(number);
         let listener = loop {
             match TcpListener::bind(&address).await {
                 Ok(listener) => break listener,
