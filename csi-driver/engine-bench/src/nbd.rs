@@ -87,6 +87,9 @@ pub async fn run<V: Volume>(
         tokio::task::spawn_local(async move {
             match client(stream, &volume, &export).await {
                 Ok(()) => tracing::debug!("an NBD client has left"),
+                Err(CloseReason::Lost(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    tracing::debug!("an NBD client has left without saying so");
+                }
                 Err(reason) => tracing::warn!(%reason, "an NBD connection is closed"),
             }
             clients.set(clients.get() - 1);

@@ -4,12 +4,11 @@
 
 use crate::agents::Agents;
 use crate::fio::{Files, Job};
-use crate::median;
 use crate::row::Row;
+use crate::{median, on_disk};
 use bytes::Bytes;
 use moraine_engine::shell::Attachment;
 use moraine_engine_bench::load::{Load, Mode};
-use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::LocalRuntime;
 
@@ -22,10 +21,9 @@ const LARGEST: usize = 1 << 20;
 
 /// Measures latency and operations a second on the disk of this folder.
 pub(crate) fn run(print: &mut dyn FnMut(Row)) {
-    let here = Path::new(".");
-    let folder = tempfile::tempdir_in(here).expect("a folder beside the project");
+    let folder = tempfile::tempdir_in(on_disk()).expect("a folder beside what is built");
     let files = Files::make(folder.path(), 3);
-    let mut agents = Agents::start(here, DISK_BYTES);
+    let mut agents = Agents::start(on_disk(), DISK_BYTES);
     agents.touch_disks();
     let runtime = LocalRuntime::new().expect("a runtime");
     runtime.block_on(async {

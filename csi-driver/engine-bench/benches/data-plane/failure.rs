@@ -2,11 +2,10 @@
 
 use crate::agents::Agents;
 use crate::disk::fill;
-use crate::process;
 use crate::row::Row;
+use crate::{on_disk, process};
 use moraine_engine_bench::load::{Load, Mode};
 use moraine_engine_bench::trial;
-use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::LocalRuntime;
 
@@ -18,7 +17,7 @@ const MIB: f64 = 1_048_576.0;
 
 /// Kills an agent under load, and changes the map at once.
 pub(crate) fn run(print: &mut dyn FnMut(Row)) {
-    let mut agents = Agents::start(Path::new("."), DISK_BYTES);
+    let mut agents = Agents::start(on_disk(), DISK_BYTES);
     let runtime = LocalRuntime::new().expect("a runtime");
     let report = runtime.block_on(async {
         let volume = agents.attach(1, VOLUME_BYTES).await;
@@ -46,7 +45,7 @@ pub(crate) fn run(print: &mut dyn FnMut(Row)) {
 pub(crate) fn resync(print: &mut dyn FnMut(Row)) {
     const DISK_BYTES: u64 = 6 << 30;
     const VOLUME_BYTES: u64 = 4 << 30;
-    let mut agents = Agents::start(Path::new("."), DISK_BYTES);
+    let mut agents = Agents::start(on_disk(), DISK_BYTES);
     let runtime = LocalRuntime::new().expect("a runtime");
     let written = runtime.block_on(async {
         let volume = agents.attach(1, VOLUME_BYTES).await;

@@ -16,6 +16,7 @@ mod process;
 mod row;
 
 use row::Row;
+use std::path::Path;
 
 /// Measures, and prints each row when it has it.
 type Group = fn(&mut dyn FnMut(Row));
@@ -39,6 +40,11 @@ fn main() {
             run(&mut |row| println!("{}", row.to_json()));
         }
     }
+}
+
+/// A folder of cargo's, on the disk that is measured.
+fn on_disk() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// The middle of some figures.

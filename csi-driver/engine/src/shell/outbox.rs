@@ -3,7 +3,7 @@
 //!
 //! It is bounded by the engine, which sends no more unanswered requests than the agent granted.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 /// Most pieces of memory that are written by one call.
 const SLICES: usize = 64;
+/// Bytes that heads share.
+const HEADS_BYTES: usize = 16 << 10;
 
 /// Shared by the driver, which fills it, and the connection, which empties it.
 #[derive(Debug, Default)]
@@ -22,16 +24,17 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Heads behind the last piece.
-    heads: Vec<u8>,
+    /// Heads behind the last piece. Pieces are split off, so that many share one allocation.
+    heads: BytesMut,
     pieces: VecDeque<Bytes>,
+    /// Where a head is made.
+    scratch: Vec<u8>,
 }
 
 impl Waiting {
     fn close_heads(&mut self) {
         if !self.heads.is_empty() {
-            self.pieces
-                .push_back(Bytes::from(std::mem::take(&mut self.heads)));
+            self.pieces.push_back(self.heads.split().freeze());
         }
     }
 }
@@ -41,7 +44,14 @@ impl Outbox {
     /// [`Self::wake`] is called.
     pub(super) fn push(&self, head: impl FnOnce(&mut Vec<u8>), data: Option<Bytes>) {
         let waiting = &mut *self.waiting.borrow_mut();
-        head(&mut waiting.heads);
+        waiting.scratch.clear();
+        head(&mut waiting.scratch);
+        if waiting.heads.capacity() - waiting.heads.len() < waiting.scratch.len() {
+            waiting
+                .heads
+                .reserve(waiting.scratch.len().max(HEADS_BYTES));
+        }
+        waiting.heads.extend_from_slice(&waiting.scratch);
         if let Some(data) = data.filter(|data| !data.is_empty()) {
             waiting.close_heads();
             waiting.pieces.push_back(data);
