@@ -139,7 +139,7 @@ async fn attach(args: VolumeArgs) -> Result<Attachment> {
     let secret = read_secret(&args.secret_file)?;
     let volume = (args.volume, args.size);
     let map = MapSource::File(args.map);
-    let mut options = AttachOptions::new(map, secret, volume, args.attach, args.state)?;
+    let mut options = AttachOptions::new(map, secret, volume, args.attach, args.state);
     options.read_only = args.read_only;
     let attachment = options.open()?;
     let limit = Duration::from_secs(args.attach_limit);

@@ -77,14 +77,17 @@ impl Cluster {
         let map = MapSource::File(self.path("map.json"));
         let secret = read_secret(&self.path("secret")).expect("it was just written");
         let volume = VolumeId::new(0x70).expect("not zero");
-        let options =
-            AttachOptions::new(map, secret, (volume, size_bytes), attach, self.path(state));
-        options.expect("options that can be")
+        AttachOptions::new(map, secret, (volume, size_bytes), attach, self.path(state))
     }
 
     /// The disk by its place in the list.
     pub fn disk(&self, number: usize) -> DiskId {
         self.world.map.borrow().disks[number].id
+    }
+
+    /// Where the agent of a disk listens, if it runs.
+    pub fn address(&self, number: usize) -> String {
+        self.world.map.borrow().disks[number].address.clone()
     }
 
     /// Kills the agent of a disk: what it hadn't answered is never answered.
@@ -94,7 +97,7 @@ impl Cluster {
 
     /// Starts a killed agent again, with what its disk holds.
     pub async fn restart(&mut self, number: usize) {
-        let address = self.world.map.borrow().disks[number].address.clone();
+        let address = self.address(number);
         let listener = loop {
             match TcpListener::bind(&address).await {
                 Ok(listener) => break listener,

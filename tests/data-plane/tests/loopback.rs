@@ -9,11 +9,13 @@
 use bytes::Bytes;
 use moraine_data_plane_tests::Cluster;
 use moraine_engine::IoError;
-use moraine_engine::shell::{Attachment, EndReason, OpenError, StateError};
+use moraine_engine::shell::{Attachment, EndReason, OpenError, Phase, StateError};
 use moraine_engine_bench::load::{Load, Mode};
 use moraine_model::Cut;
 use std::future::Future;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::runtime::LocalRuntime;
 
 const BLOCK: usize = 4096;
@@ -270,4 +272,42 @@ fn who_does_not_know_the_secret_attaches_nothing() {
         let refused = moraine_engine::shell::read_secret(&cluster.path("secret"));
         assert!(refused.is_err());
     });
+}
+
+#[test]
+fn what_answers_with_garbage_is_no_replica() {
+    run(async {
+        let mut cluster = Cluster::start(2, 1, 4).await;
+        cluster.kill(1);
+        let listener = bind(&cluster.address(1)).await;
+        let impostor = tokio::task::spawn_local(async move {
+            let mut told = 0_u8;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                told = told.wrapping_add(37);
+                // It may have hung up before.
+                let _ = stream.write_all(&[told; 200]).await;
+            }
+        });
+        let volume = cluster.options(SIZE, 1, "state").open().unwrap();
+        let mut status = volume.status();
+        let suspected = status.wait_for(|status| status.suspects.len() == 1).await;
+        assert_eq!(suspected.unwrap().phase, Phase::Attaching);
+        impostor.abort();
+        let _ = impostor.await;
+        cluster.restart(1).await;
+        volume.attached().await.unwrap();
+        write_blocks(&volume, 0..8, 1).await;
+        assert_blocks(&volume, 0..8, 1).await;
+    });
+}
+
+/// Listens where an agent was killed, as soon as the kernel gives its port back.
+async fn bind(address: &str) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
 }

@@ -195,9 +195,7 @@ impl Agents {
         let volume = VolumeId::new(number).expect("not zero");
         let state = self.path(&format!("engine-{number}"));
         let options = AttachOptions::new(map, secret, (volume, size_bytes), 1, state);
-        let attachment = options
-            .and_then(AttachOptions::open)
-            .expect("it can be attached");
+        let attachment = options.open().expect("it can be attached");
         attachment.attached().await.expect("the agents run");
         attachment
     }

@@ -43,7 +43,7 @@ pub(crate) fn run(print: &mut dyn FnMut(Row)) {
 
 /// A replica that was away while a part of its volume was written: what it copies when it returns.
 pub(crate) fn resync(print: &mut dyn FnMut(Row)) {
-    const DISK_BYTES: u64 = 6 << 30;
+    const DISK_BYTES: u64 = 11 << 29;
     const VOLUME_BYTES: u64 = 4 << 30;
     let mut agents = Agents::start(on_disk(), DISK_BYTES);
     let runtime = LocalRuntime::new().expect("a runtime");

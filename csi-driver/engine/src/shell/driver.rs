@@ -422,6 +422,8 @@ impl Driver {
                 self.engine.disconnected(path);
             }
         }
+        // Those that were told to end before have done so.
+        while self.keepers.try_join_next().is_some() {}
         for (id, place) in self.map.listed_disks() {
             if !self.disks.contains_key(&id) {
                 let (me, events) = (Rc::clone(&self.me), self.events.clone());

@@ -2,7 +2,7 @@
 
 use super::{Attachment, StateError, driver};
 use crate::{Limits, NewError};
-use moraine_model::{Cut, OutOfRange, VolumeId};
+use moraine_model::{Cut, VolumeId};
 use moraine_protocol::handshake::{NodeName, Secret, SecretTooShort};
 use moraine_protocol::{MapFile, MapFileError};
 use std::path::{Path, PathBuf};
@@ -74,9 +74,6 @@ pub enum OpenError {
         /// Why not.
         source: SecretTooShort,
     },
-    /// The map has more buckets than a pool can have.
-    #[error("the map can't be used")]
-    Buckets(#[source] OutOfRange),
     /// The state folder can't be used.
     #[error("the volume's state on this node can't be used")]
     State(#[from] StateError),
@@ -86,18 +83,19 @@ pub enum OpenError {
 }
 
 impl AttachOptions {
-    /// The volume as its own placement key, writable, with the usual limits.
+    /// The volume as its own placement key, writable, with the usual limits, on a node that says
+    /// `localhost` of itself.
     pub fn new(
         map: MapSource,
         secret: Secret,
         (volume, size_bytes): (VolumeId, u64),
         attach: u32,
         state: PathBuf,
-    ) -> Result<Self, OpenError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             map,
             secret,
-            node: NodeName::new("localhost").map_err(OpenError::Buckets)?,
+            node: NodeName::new("localhost").expect("letters are allowed"),
             volume,
             placement_key: volume,
             size_bytes,
@@ -106,7 +104,7 @@ impl AttachOptions {
             read_only: false,
             state,
             limits: Limits::default(),
-        })
+        }
     }
 
     /// Begins to attach the volume. Operations may be submitted at once; they wait until it is.
