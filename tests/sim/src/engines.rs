@@ -250,7 +250,7 @@ impl World {
             return;
         };
         let volume = &mut self.volumes[host.volume];
-        if volume.attach == host.generation.attach && self.mutation != Some(Mutation::ForgetMap) {
+        if volume.attach == host.generation.attach {
             let newer = |kept: &BucketEntry| entry.epoch() > kept.epoch();
             if volume.kept.get(&entry.bucket()).is_none_or(newer) {
                 volume.kept.insert(entry.bucket(), entry.clone());
@@ -270,8 +270,9 @@ impl World {
         let Some(core) = &mut host.engine else {
             return;
         };
+        let forgets = self.mutation == Some(Mutation::ForgetCut);
         let volume = &mut self.volumes[host.volume];
-        if volume.attach == host.generation.attach && self.mutation != Some(Mutation::ForgetCut) {
+        if volume.attach == host.generation.attach && !forgets {
             volume.kept_cut = volume.kept_cut.max(cut);
         }
         core.kept_cut(Cut(cut));
