@@ -1,7 +1,7 @@
 //! The command line of `moraine-agent`; what differs between pods comes from the environment, as the
 //! chart gives it.
 
-use crate::data;
+use crate::data::{self, draft};
 use crate::devices::Host;
 use crate::offline;
 use crate::run::{self, Options};
@@ -52,6 +52,8 @@ enum Command {
     Run(RunArgs),
     /// Serve disks by a map file, without Kubernetes: for tests, benchmarks and first trials
     Serve(ServeArgs),
+    /// Print a new map for `serve`
+    Map(draft::Args),
     /// Look at a disk while no agent has it: check it, show what is on it, take volumes from it
     Store(offline::Args),
 }
@@ -115,6 +117,7 @@ pub fn main(args: Args) -> ExitCode {
     let ended = match args.command {
         Command::Run(args) => until_stopped(|stop| run::agent(options(args), stop)),
         Command::Serve(args) => until_stopped(|stop| data::serve(data_options(args), stop)),
+        Command::Map(args) => draft::print(&args),
         Command::Store(args) => return offline::main(args),
     };
     match ended {

@@ -9,6 +9,7 @@
 //! It runs from a map file, without Kubernetes: for tests, benchmarks and first trials. What the
 //! pool's objects say instead is not here.
 
+pub(crate) mod draft;
 mod identity;
 mod listen;
 mod map;

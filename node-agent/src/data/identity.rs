@@ -131,7 +131,19 @@ async fn receive(stream: &mut TcpStream) -> Result<Frame> {
 
 fn nonce() -> Result<Nonce> {
     let mut nonce = Nonce::default();
-    let got = getrandom(&mut nonce, GetRandomFlags::empty()).context("asking for randomness")?;
-    ensure!(got == nonce.len(), "the kernel gave too little randomness");
+    fill(&mut nonce)?;
     Ok(nonce)
+}
+
+/// A number that nobody has had before.
+pub(super) fn random() -> Result<u128> {
+    let mut bytes = [0; 16];
+    fill(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+fn fill(bytes: &mut [u8]) -> Result<()> {
+    let got = getrandom(&mut *bytes, GetRandomFlags::empty()).context("asking for randomness")?;
+    ensure!(got == bytes.len(), "the kernel gave too little randomness");
+    Ok(())
 }

@@ -92,10 +92,6 @@ impl World {
                 }
                 lost
             }
-            Request::Adopt { .. } if self.mutated(Mutation::SourceAdoptsLate) => {
-                done(self);
-                true
-            }
             _ => false,
         }
     }
@@ -112,10 +108,10 @@ impl World {
         };
         match reply {
             Reply::Refused(Refusal::Fenced { by }) if self.mutated(Mutation::SkipFence) => {
-                under.generation = *by
+                under.generation = *by;
             }
             Reply::Refused(Refusal::StaleEpoch { entry }) if self.mutated(Mutation::SkipEpoch) => {
-                under.epoch = entry.epoch()
+                under.epoch = entry.epoch();
             }
             _ => return None,
         }
@@ -172,16 +168,6 @@ impl World {
         match &mut reply {
             Reply::Opened { above_mark, .. } if self.mutated(Mutation::ForgetReconciliation) => {
                 *above_mark = false;
-            }
-            Reply::Layers { fence, .. } | Reply::Versions { fence, .. } => {
-                if self.mutated(Mutation::CopyWithoutFence) {
-                    *fence = Generation::default();
-                }
-            }
-            Reply::Shares { shares, .. } if self.mutated(Mutation::CopyWithoutFence) => {
-                for share in shares {
-                    share.fence = Generation::default();
-                }
             }
             Reply::Chunks { chunks, .. } if self.mutated(Mutation::CopyHalf) => {
                 if matches!(

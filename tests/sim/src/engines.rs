@@ -14,6 +14,15 @@ use moraine_model::{BucketEntry, Cut, DiskId, Generation};
 use moraine_protocol::{Reply, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How the life of an engine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to detach.
+    Told,
+    /// Its process was killed.
+    Dead,
+}
+
 /// An engine and its process.
 pub(crate) struct Host {
     /// The number of its volume.
@@ -24,8 +33,8 @@ pub(crate) struct Host {
     pub(crate) generation: Generation,
     /// The core, while the process lives.
     pub(crate) engine: Option<Engine>,
-    /// Whether the process has ended, or is never to begin.
-    pub(crate) dead: bool,
+    /// Whether it is to end, or has: then it never begins.
+    pub(crate) end: Option<End>,
     /// Whether it serves.
     pub(crate) attached: bool,
     /// Whether a newer engine serves, so that what this one has not acknowledged is decided.
@@ -40,8 +49,6 @@ pub(crate) struct Host {
     pub(crate) open_writes: BTreeSet<OpId>,
     /// Disks that it can't reach, since when.
     pub(crate) suspects: BTreeMap<DiskId, Micros>,
-    /// Whether it is to end by itself.
-    pub(crate) detaching: bool,
     /// What it was seen to do.
     pub(crate) seen: Seen,
     tick_at: Option<Micros>,
@@ -114,7 +121,7 @@ impl World {
             node,
             generation,
             engine: None,
-            dead: false,
+            end: None,
             attached: false,
             superseded: false,
             cut: 0,
@@ -122,7 +129,6 @@ impl World {
             unanswered: BTreeSet::new(),
             open_writes: BTreeSet::new(),
             suspects: BTreeMap::new(),
-            detaching: false,
             seen: Seen::default(),
             tick_at: None,
         });
@@ -138,7 +144,7 @@ impl World {
             return;
         }
         let host = &mut self.engines[number];
-        if host.dead {
+        if host.end == Some(End::Dead) {
             return;
         }
         let volume = &self.volumes[host.volume];
@@ -186,7 +192,7 @@ impl World {
 
     /// The engine's process ends; what it had sent may still arrive.
     pub(crate) fn kill_engine(&mut self, number: usize) {
-        self.engines[number].dead = true;
+        self.engines[number].end = Some(End::Dead);
         if self.engines[number].engine.take().is_none() {
             return;
         }
@@ -264,8 +270,9 @@ impl World {
         let Some(core) = &mut host.engine else {
             return;
         };
+        let forgets = self.mutation == Some(Mutation::ForgetCut);
         let volume = &mut self.volumes[host.volume];
-        if volume.attach == host.generation.attach {
+        if volume.attach == host.generation.attach && !forgets {
             volume.kept_cut = volume.kept_cut.max(cut);
         }
         core.kept_cut(Cut(cut));
@@ -380,9 +387,6 @@ impl World {
             Output::CutReached { cut, generation } => {
                 if generation == self.engines[engine].generation {
                     self.cut_reached(engine, cut.0);
-                } else {
-                    let name = self.name(engine);
-                    self.violated(None, format!("{name} reports a cut for {generation:?}"));
                 }
             }
             Output::KeepCut { cut } => {
@@ -401,30 +405,26 @@ impl World {
             Output::Trust { disk } => {
                 self.engines[engine].suspects.remove(&disk);
             }
-            Output::Fenced { by } => {
-                self.note(About::World, |world| {
-                    format!(
-                        "{} is fenced by {}.{}",
-                        world.name(engine),
-                        by.attach,
-                        by.incarnation
-                    )
-                });
-                let host = &self.engines[engine];
-                let newer = self.volumes[host.volume].engines.iter().any(|other| {
-                    let other = &self.engines[*other];
-                    other.generation == by && by > host.generation
-                });
-                if !newer {
-                    let name = self.name(engine);
-                    self.violated(
-                        None,
-                        format!("{name} says it is fenced by {by:?}, which is no newer engine"),
-                    );
-                }
-                self.end_engine(engine);
-            }
+            Output::Fenced { by } => self.fenced(engine, by),
         }
+    }
+
+    /// An engine has found a newer one.
+    fn fenced(&mut self, engine: usize, by: Generation) {
+        self.note(About::World, |world| {
+            let name = world.name(engine);
+            format!("{name} is fenced by {}.{}", by.attach, by.incarnation)
+        });
+        let host = &self.engines[engine];
+        let mut others = self.volumes[host.volume].engines.iter();
+        let newer =
+            others.any(|other| self.engines[*other].generation == by && by > host.generation);
+        if !newer {
+            let name = self.name(engine);
+            let what = format!("{name} says it is fenced by {by:?}, which is no newer engine");
+            self.violated(None, what);
+        }
+        self.end_engine(engine);
     }
 
     /// An engine serves: what the former ones had not acknowledged is there by now, or never.
@@ -483,7 +483,7 @@ impl World {
                 .last()
                 .expect("each volume was attached");
             let host = &self.engines[newest];
-            let to_begin = !host.dead && !host.entries.is_empty();
+            let to_begin = host.end != Some(End::Dead) && !host.entries.is_empty();
             if host.engine.is_none() && !to_begin && self.phase != Phase::Over {
                 self.attach(volume);
             }

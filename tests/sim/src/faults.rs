@@ -3,6 +3,7 @@
 //! back before the end.
 
 use crate::agenda::MS;
+use crate::engines::End;
 use crate::network::{Caller, LinkId};
 use crate::scenario::Fault;
 use crate::trace::About;
@@ -234,7 +235,7 @@ impl World {
             0 => self.kill_engine(newest),
             1 => {
                 let host = &mut self.engines[newest];
-                host.detaching = true;
+                host.end = Some(End::Told);
                 if let Some(core) = &mut host.engine {
                     core.detach();
                     self.pump_engine(newest);

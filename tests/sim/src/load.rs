@@ -1,6 +1,7 @@
 //! Clients: what they ask of engines, and how what they are told is held against the history.
 
 use crate::agenda::MS;
+use crate::engines::End;
 use crate::history::{Kind, Op};
 use crate::register::OpId;
 use crate::scenario::Fault;
@@ -25,7 +26,7 @@ impl World {
         }
         let host = &self.engines[engine];
         let over = self.history.begun() >= self.scenario.operations;
-        if host.engine.is_none() || host.detaching || over || self.phase != Phase::Chaos {
+        if host.engine.is_none() || host.end.is_some() || over || self.phase != Phase::Chaos {
             return;
         }
         let volume = host.volume;
@@ -194,7 +195,7 @@ impl World {
             IoError::NoSpace | IoError::TimedOut { .. } => true,
             // Reads that fail for a moment may meet one operation on each of its replicas.
             IoError::Damaged { .. } => self.scenario.faults.contains(&Fault::FailReads),
-            IoError::Detached => self.engines[engine].detaching,
+            IoError::Detached => self.engines[engine].end == Some(End::Told),
             _ => false,
         };
         if !fine {

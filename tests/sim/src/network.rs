@@ -5,7 +5,10 @@
 
 use crate::agenda::Micros;
 use bytes::Bytes;
-use moraine_protocol::{Reply, Request, RequestId};
+use moraine_protocol::{
+    FrameError, HEADER_BYTES, Header, Reply, Request, RequestId, RequestOrder, decode_reply,
+    decode_request, encode_reply, encode_request,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Names a connection for the whole run: session of the replica, path of the engine.
@@ -40,6 +43,40 @@ pub(crate) enum Message {
     Hangup,
 }
 
+impl Message {
+    /// The message as it comes out of the bytes that it is on the wire.
+    pub(crate) fn over_the_wire(self, order: &mut RequestOrder) -> Result<Self, String> {
+        let mut bytes = Vec::new();
+        let data = match &self {
+            Self::Request(id, request, data) => {
+                encode_request(*id, request, &mut bytes);
+                assert_eq!(data.as_ref().map_or(0, Bytes::len), request.payload_bytes());
+                data.clone()
+            }
+            Self::Reply(id, reply, data) => {
+                encode_reply(*id, reply, &mut bytes);
+                assert_eq!(data.len(), reply.payload_bytes());
+                Some(data.clone())
+            }
+            Self::Hangup => return Ok(self),
+        };
+        let (header, body) = bytes
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or("no header")?;
+        let decode = || {
+            let header = Header::decode(header)?;
+            if matches!(self, Self::Request(..)) {
+                order.accept(&header)?;
+                let (id, request) = decode_request(&header, body)?;
+                return Ok(Self::Request(id, request, data));
+            }
+            let (id, reply) = decode_reply(&header, body)?;
+            Ok(Self::Reply(id, reply, data.unwrap_or_default()))
+        };
+        decode().map_err(|error: FrameError| format!("a frame can't be read: {error}"))
+    }
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
@@ -64,6 +101,8 @@ pub(crate) struct Link {
     pub(crate) forth: Lane,
     /// Replies.
     pub(crate) back: Lane,
+    /// The order of the requests.
+    pub(crate) order: RequestOrder,
     /// What the caller asked and has no answer to.
     pub(crate) asked: BTreeMap<RequestId, Request>,
 }
@@ -78,6 +117,7 @@ impl Link {
             disk_open: true,
             forth: Lane::default(),
             back: Lane::default(),
+            order: RequestOrder::default(),
             asked: BTreeMap::new(),
         }
     }

@@ -128,7 +128,7 @@ impl Scenario {
             segments: if chance.permille(200) {
                 14
             } else {
-                chance.within(24..=60)
+                chance.within(24..=36)
             },
             depth: 1 + chance.below(6),
             span: chance.skewed(1..=6),

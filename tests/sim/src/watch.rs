@@ -277,14 +277,11 @@ impl World {
             .links
             .get(&name.0)
             .map(|wire| self.agents[wire.disk].id);
-        let opened = match (request, disk) {
-            (Request::Write { .. }, Some(disk)) => {
-                host.seen.opened.contains(&(bucket, under.epoch, disk))
-            }
-            _ => {
-                let entry = self.map.at(bucket, under.epoch);
-                entry.is_some_and(|entry| host.seen.has_opened(entry))
-            }
+        let opened = if let (Request::Write { .. }, Some(disk)) = (request, disk) {
+            host.seen.opened.contains(&(bucket, under.epoch, disk))
+        } else {
+            let entry = self.map.at(bucket, under.epoch);
+            entry.is_some_and(|entry| host.seen.has_opened(entry))
         };
         if !opened {
             let what = format!(

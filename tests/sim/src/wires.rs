@@ -38,6 +38,10 @@ impl World {
         let Some(wire) = self.links.get_mut(&link) else {
             return;
         };
+        let message = match message.over_the_wire(&mut wire.order) {
+            Ok(message) => message,
+            Err(what) => return self.violated(None, what),
+        };
         if let (Way::Forth, Message::Request(id, request, _)) = (way, &message) {
             wire.asked.insert(*id, request.clone());
         }

@@ -110,7 +110,13 @@ fn request_words(request: &Request) -> String {
                 stamp(*mark)
             )
         }
-        Request::Ping => "ping".into(),
+        other => copy_words(other),
+    }
+}
+
+/// Requests of those that copy, and those that say little.
+fn copy_words(request: &Request) -> String {
+    match request {
         Request::Adopt { entry } => format!("adopt {}", short(entry)),
         Request::Shares { bucket, epoch, .. } => {
             format!("shares of bucket {} epoch {}", bucket.get(), epoch.0)
@@ -141,6 +147,7 @@ fn request_words(request: &Request) -> String {
                 epoch.0
             )
         }
+        _ => "ping".into(),
     }
 }
 

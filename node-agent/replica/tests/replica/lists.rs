@@ -232,9 +232,16 @@ fn a_reader_under_an_older_entry_holds_up_its_adoption_for_a_copy_too() {
         host.queue.complete(1);
         host.poll();
     }
-    let adopting = host.send((Request::Adopt { entry: next }, None));
+    let adopt = Request::Adopt {
+        entry: next.clone(),
+    };
+    let adopting = host.send((adopt, None));
     host.poll();
     assert!(host.answer(reading).is_none() && host.answer(adopting).is_none());
+    // The entry is durable, but nothing is told before what came under the older one has ended.
+    assert_eq!(host.crashed().replicas.entries().next(), Some(&next));
+    let early = host.plain(chunks(7, None, 3, Stamp::ZERO));
+    assert_eq!(early, Reply::Refused(Refusal::NotOpen));
     host.queue.hold(false);
     host.calm();
     assert_eq!(host.answer(adopting).unwrap().0, Reply::Done);

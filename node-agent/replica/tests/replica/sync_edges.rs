@@ -6,7 +6,7 @@ use super::world::*;
 use moraine_model::*;
 use moraine_protocol::*;
 use moraine_replica::{Options, Output, RecoverError, Replicas};
-use moraine_store::disk::{Fault, FaultyDisk, Operation};
+use moraine_store::disk::{Fault, FaultyDisk, MemoryDisk, Operation};
 use moraine_store::{Buffer, Shard, ShardOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -291,11 +291,12 @@ fn a_full_disk_holds_a_copy_up_until_there_is_room() {
     assert_eq!(content(&net.hosts[&1], 7), content(&net.hosts[&2], 7));
 }
 
-#[test]
-fn after_a_failed_write_all_is_refused_and_the_rest_is_there_again() {
-    let disk = formatted(1, 64);
-    let failing = Arc::new(AtomicBool::new(false));
-    let script = Arc::clone(&failing);
+/// The replicas of a disk whose writes fail when they are told to.
+fn failing_replicas(
+    disk: &MemoryDisk,
+    failing: &Arc<AtomicBool>,
+) -> Replicas<FaultyDisk<MemoryDisk>> {
+    let script = Arc::clone(failing);
     let mut handle = disk.another();
     let opened = moraine_store::open(&mut handle, cluster()).unwrap();
     let faulty = FaultyDisk::new(
@@ -306,7 +307,14 @@ fn after_a_failed_write_all_is_refused_and_the_rest_is_there_again() {
         }),
     );
     let shard = Shard::recover(faulty, &opened, 0, ShardOptions::default()).unwrap();
-    let mut replicas = Replicas::new(shard, Options::new(disk_id(1))).unwrap();
+    Replicas::new(shard, Options::new(disk_id(1))).unwrap()
+}
+
+#[test]
+fn after_a_failed_write_all_is_refused_and_the_rest_is_there_again() {
+    let disk = formatted(1, 64);
+    let failing = Arc::new(AtomicBool::new(false));
+    let mut replicas = failing_replicas(&disk, &failing);
     let mut id = 0;
     let mut send = |replicas: &mut Replicas<_>, (request, payload): (Request, Option<Buffer>)| {
         id += 1;
