@@ -5,7 +5,9 @@ use super::keeper::Wire;
 use super::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
 use moraine_protocol::handshake::{Client, HandshakeError, Local, Nonce, Session, Wanted};
-use moraine_protocol::{FrameError, Header, Inbox, Reply, RequestId, decode_reply};
+use moraine_protocol::{
+    FrameError, Group, HEADER_BYTES, Header, Inbox, Reply, RequestId, decode_reply,
+};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -36,7 +38,6 @@ pub(super) enum ConnectionError {
 /// A connection that requests can be sent on.
 pub(super) struct Connection {
     stream: TcpStream,
-    inbox: Inbox,
     /// How many requests may be unanswered.
     pub(super) credits: u32,
     /// Whether the agent runs on this node.
@@ -59,7 +60,6 @@ impl Connection {
             let is_local = stream.local_addr()?.ip() == stream.peer_addr()?.ip();
             let mut connection = Self {
                 stream,
-                inbox: Inbox::default(),
                 credits: 0,
                 local: is_local,
             };
@@ -93,23 +93,21 @@ impl Connection {
     }
 
     async fn handshake_frame(&mut self) -> Result<(Header, Vec<u8>), ConnectionError> {
-        loop {
-            if let Some((header, body)) = self.inbox.frame()? {
-                return Ok((header, body.to_vec()));
-            }
-            let got = self.stream.read(self.inbox.room()).await?;
-            if got == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-            self.inbox.filled(got);
-        }
+        let mut bytes = [0; HEADER_BYTES];
+        self.stream.read_exact(&mut bytes).await?;
+        let header = Header::decode(&bytes)?;
+        // Before anything is allocated: what may come before the proof is small.
+        header.expect(Group::Handshake)?;
+        let mut body = vec![0; header.body_bytes()];
+        self.stream.read_exact(&mut body).await?;
+        Ok((header, body))
     }
 
     /// Sends what the outbox gets and hands on what comes in, until one of both fails.
     pub(super) async fn run(mut self, outbox: &Outbox, wire: &Wire) -> ConnectionError {
         let (input, output) = self.stream.split();
         tokio::select! {
-            error = receive(input, self.inbox, wire) => error,
+            error = receive(input, wire) => error,
             error = outbox.drain(output) => error.into(),
         }
     }
@@ -125,11 +123,8 @@ fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 /// Hands on replies until the connection fails.
-async fn receive(
-    mut input: impl AsyncRead + Unpin,
-    mut inbox: Inbox,
-    wire: &Wire,
-) -> ConnectionError {
+async fn receive(mut input: impl AsyncRead + Unpin, wire: &Wire) -> ConnectionError {
+    let mut inbox = Inbox::default();
     loop {
         match next_reply(&mut input, &mut inbox).await {
             Ok((id, reply, data)) => wire.answered(id, reply, data).await,
