@@ -134,13 +134,14 @@ impl Agents {
     }
 
     /// Waits for a line of an agent.
-    fn wait_for(&self, number: usize, wanted: impl Fn(&Value) -> bool) {
-        let running = self.running[number].as_ref().expect("it runs");
+    fn wait_for(&mut self, number: usize, wanted: impl Fn(&Value) -> bool) {
+        let log = self.path(&format!("agent-{number}.log"));
+        let running = self.running[number].as_mut().expect("it runs");
         loop {
             let Ok(line) = running.lines.recv_timeout(LIMIT) else {
-                let log = fs::read_to_string(self.path(&format!("agent-{number}.log")));
-                let log = log.unwrap_or_default();
-                unreachable!("the agent says nothing more; its log: {log}");
+                let ended = running.process.try_wait();
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                unreachable!("the agent says nothing more; ended: {ended:?}; its log: {log}");
             };
             if wanted(&line) {
                 return;
@@ -149,7 +150,7 @@ impl Agents {
     }
 
     /// Waits until an agent has said of every bucket that its copy is whole.
-    pub(crate) fn wait_for_copies(&self, number: usize) {
+    pub(crate) fn wait_for_copies(&mut self, number: usize) {
         let copied = std::cell::RefCell::new(std::collections::BTreeSet::new());
         self.wait_for(number, |line| {
             let mut copied = copied.borrow_mut();
