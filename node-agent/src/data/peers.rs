@@ -55,6 +55,11 @@ impl Peers {
         *self.map.borrow_mut() = Arc::clone(map);
     }
 
+    /// The newest map.
+    pub(super) fn map(&self) -> Arc<MapFile> {
+        Arc::clone(&self.map.borrow())
+    }
+
     /// Asks the shard that serves the request's bucket at a disk.
     pub(super) fn call(server: &Rc<Server>, call: CallId, disk: DiskId, request: Request) {
         tracing::trace!(?call, %disk, ?request, "asks");

@@ -301,6 +301,8 @@ impl Server {
         tracing::error!("the disk failed a write; its shard is opened again");
         let (outputs, recovered) = stopped.recover();
         *self.replicas.borrow_mut() = Some(recovered.context("opening the shard again")?);
+        // What it was told and had not yet made durable is forgotten.
+        self.learn(&self.peers.map());
         let mut answered = Vec::new();
         for output in outputs {
             self.act(output, &mut answered);

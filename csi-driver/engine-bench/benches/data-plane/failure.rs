@@ -42,7 +42,8 @@ pub(crate) fn run(print: &mut dyn FnMut(Row)) {
 }
 
 /// A replica that was away while a part of its volume was written: what it writes when it returns,
-/// held against what a replica wrote that was there. Who copied whole chunks would write the volume.
+/// held against the chunks that were touched, and, harder, against what a replica wrote that was
+/// there.
 pub(crate) fn resync(print: &mut dyn FnMut(Row)) {
     const DISK_BYTES: u64 = 11 << 29;
     const VOLUME_BYTES: u64 = 4 << 30;
@@ -68,8 +69,13 @@ pub(crate) fn resync(print: &mut dyn FnMut(Row)) {
     agents.change(2, trial::list_disk);
     agents.wait_for_copies(2);
     let copied = process::written_bytes(agents.pid(2));
+    // 30,000 writes at random leave none of 1,024 chunks out.
+    let touched = VOLUME_BYTES as f64;
     let figure =
         "written by a replica that was away for 30 s of 1,000 random 4 KiB writes a second";
-    let row = Row::new(figure, copied / MIB, "MiB").against("by one that was there", there / MIB);
+    let row = Row::new(figure, copied / MIB, "MiB").against("the chunks touched", touched / MIB);
+    print(row.target("ratio_at_most", 1.5));
+    let figure = "the same, against what a replica wrote that was there";
+    let row = Row::new(figure, copied / MIB, "MiB").against("written there", there / MIB);
     print(row.target("ratio_at_most", 1.5));
 }
