@@ -41,7 +41,11 @@ pub(crate) struct Target {
 /// Crates that have a workspace of their own, and why: their folders.
 ///
 /// The fuzz targets: they need a nightly toolchain and sanitizers, which must not get into anybody else's build.
-const APART: [&str; 2] = ["node-agent/protocol/fuzz", "node-agent/store/fuzz"];
+const APART: [&str; 3] = [
+    "node-agent/protocol/fuzz",
+    "node-agent/replica/fuzz",
+    "node-agent/store/fuzz",
+];
 
 #[derive(Deserialize)]
 struct Metadata {

@@ -64,6 +64,16 @@ const TABLE: &[Row] = &[
         &[],
     ),
     row(
+        "node-agent/replica/fuzz",
+        &[
+            "node-agent/replica",
+            "node-agent/model",
+            "node-agent/store",
+            "node-agent/protocol",
+        ],
+        &[],
+    ),
+    row(
         "csi-driver/engine",
         &["node-agent/model", "node-agent/protocol"],
         &[TokioIfAsked],

@@ -190,7 +190,7 @@ impl<D: Disk> Replicas<D> {
             for bucket in forgetting {
                 self.forget_on(bucket);
                 // What fails, for want of space say, is not tried again at once.
-                self.chores.forget_at_ms = self.now_ms + FORGET_INTERVAL_MS;
+                self.chores.forget_at_ms = self.now_ms.saturating_add(FORGET_INTERVAL_MS);
             }
         }
         while self.chores.under_way < UNDER_WAY_MAX

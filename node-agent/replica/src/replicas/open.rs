@@ -161,7 +161,13 @@ impl<D: Disk> Replicas<D> {
             What::Close { share, mark } => {
                 let notes = known.shares.get(&share.volume);
                 let durable = notes.is_none_or(|notes| notes.mark.durable() >= mark);
-                durable.then_some(Reply::Done)
+                // Marks go when a newer entry doesn't list the replica, or lists it anew.
+                let gone = notes.is_some_and(|notes| notes.mark.now() < mark);
+                let entry = known.entry().filter(|_| gone).cloned();
+                match entry {
+                    Some(entry) => Some(Reply::Refused(Refusal::StaleEpoch { entry })),
+                    None => durable.then_some(Reply::Done),
+                }
             }
             What::Write { .. } | What::Read(_) => None,
         };

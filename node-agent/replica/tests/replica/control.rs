@@ -202,3 +202,17 @@ fn a_bucket_that_is_listed_again_meanwhile_is_not_dropped() {
         "its marks are gone"
     );
 }
+
+#[test]
+fn a_bucket_is_forgotten_at_the_end_of_time_too() {
+    let mut host = Host::new(1);
+    host.open(7, 1, alone(1));
+    host.ask(write(under(7, 1, 1), block(0, 0, 1), 1, 0, 50));
+    host.replicas.learn(entry(2, &[(2, Role::InSync, 1)]));
+    host.calm();
+    assert!(!host.replicas.forget(bucket()));
+    for _ in 0..50 {
+        host.replicas.poll(u64::MAX);
+    }
+    assert!(host.replicas.forget(bucket()));
+}

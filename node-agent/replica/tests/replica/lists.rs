@@ -158,7 +158,7 @@ fn a_source_serves_only_in_sync_and_under_its_own_epoch() {
     let seen = spread(block(0, 1, 4), &parts, &data);
     assert_eq!(
         (seen[1].as_deref(), &seen[2]),
-        (Some(&filled(3, 9)[..BLOCK_BYTES]), &None)
+        (Some(&filled(3, 9)[2 * BLOCK_BYTES..]), &None)
     );
     assert_eq!(host.replicas.metrics().served_bytes, 2 * BLOCK_BYTES as u64);
     let stale = Reply::Refused(Refusal::StaleEpoch { entry: two(2) });

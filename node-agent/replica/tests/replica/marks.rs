@@ -132,3 +132,21 @@ fn marks_and_sequences_that_can_not_be_are_refused() {
     assert_eq!(host.open(7, 2, alone(1)), (Stamp::ZERO, Cut(0), false));
     assert_eq!(host.replicas.metrics().refusals.malformed, count);
 }
+
+#[test]
+fn a_close_whose_mark_goes_with_the_bucket_is_refused_by_the_entry() {
+    let mut host = Host::new(1);
+    host.open(7, 1, alone(1));
+    let by = under(7, 1, 1);
+    host.ask(write(by, block(0, 0, 1), 1, 0, 50));
+    host.queue.hold(true);
+    let mark = Stamp::new(1, 0, 1);
+    let close = host.send((Request::Close { under: by, mark }, None));
+    let newer = entry(2, &[(2, Role::InSync, 1)]);
+    host.replicas.learn(newer.clone());
+    host.replicas.forget(bucket());
+    host.queue.hold(false);
+    host.calm();
+    let refused = Reply::Refused(Refusal::StaleEpoch { entry: newer });
+    assert_eq!(host.answer(close).map(|(reply, _)| reply), Some(refused));
+}

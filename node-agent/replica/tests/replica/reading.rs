@@ -109,14 +109,15 @@ fn a_damaged_block_is_named_and_never_given() {
     let mut bytes = vec![0; BLOCK_BYTES];
     let blocks = 256 + SEGMENTS * u64::from(SEGMENT_BLOCKS);
     let places = (0..blocks).map(|block| block * BLOCK_BYTES as u64);
-    let mut found: Vec<u64> = places
+    let found: Vec<u64> = places
         .filter(|at| {
             host.disk.peek(*at, &mut bytes);
             bytes == wanted
         })
         .collect();
-    // All four blocks look alike here: the third of them is meant.
-    let at = found.remove(2);
+    let [at] = found[..] else {
+        panic!("it is at {found:?}");
+    };
     host.disk.poke(at + 100, &[0xff, 0xee]);
     let refused = host.refused((read(by, block(0, 8, 8), At::Head), None));
     assert_eq!(refused, Refusal::Damaged { block: 12 });

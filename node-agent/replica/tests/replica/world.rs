@@ -88,10 +88,10 @@ pub(crate) fn open(number: u128, attach: u32, entry: BucketEntry) -> Request {
     }
 }
 
-/// The bytes of blocks that were filled with a number.
+/// The bytes of blocks that were filled with a number. Each block looks its own way.
 pub(crate) fn filled(blocks: u16, number: u64) -> Vec<u8> {
     let words = usize::from(blocks) * BLOCK_BYTES / 8;
-    let bytes = (0..words as u64).map(|word| number.wrapping_mul(0x9e37_79b9) ^ (word % 512));
+    let bytes = (0..words as u64).map(|word| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word);
     bytes.flat_map(u64::to_le_bytes).collect()
 }
 
