@@ -79,8 +79,17 @@ impl World {
                 });
                 self.nodes[node].ahead_ms += jump;
             }
-            Fault::Attach => self.attach_again(volume),
-            Fault::Restart => self.restart(volume),
+            Fault::Attach | Fault::Restart => {
+                // An engine often goes together with a replica that alone has what it wrote last.
+                if self.scenario.faults.contains(&Fault::Drop) && self.chance.permille(400) {
+                    self.drop_some();
+                }
+                if fault == Fault::Attach {
+                    self.attach_again(volume);
+                } else {
+                    self.restart(volume);
+                }
+            }
             Fault::Drop => self.drop_some(),
             Fault::Move => {
                 let bucket = self.some_bucket();
