@@ -63,6 +63,17 @@ fn a_new_replica_gets_everything() {
 }
 
 #[test]
+fn a_share_without_blocks_comes_with_its_fence() {
+    let mut net = Net::new(2, 1);
+    net.open(&[2], 7, 3, &only_source(1));
+    let listed = beside(2, Role::Syncing, 2);
+    learn(&mut net, &listed);
+    net.until_synced(1, 2);
+    let refused = net.host(1).crashed().refused((open(7, 2, listed), None));
+    assert_eq!(refused, Refusal::Fenced { by: generation(3) });
+}
+
+#[test]
 fn a_copy_is_reported_until_the_entry_says_so_and_not_after() {
     let mut net = Net::new(2, 1);
     net.open(&[2], 7, 3, &only_source(1));
