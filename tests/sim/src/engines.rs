@@ -270,9 +270,8 @@ impl World {
         let Some(core) = &mut host.engine else {
             return;
         };
-        let forgets = self.mutation == Some(Mutation::ForgetCut);
         let volume = &mut self.volumes[host.volume];
-        if volume.attach == host.generation.attach && !forgets {
+        if volume.attach == host.generation.attach {
             volume.kept_cut = volume.kept_cut.max(cut);
         }
         core.kept_cut(Cut(cut));

@@ -79,8 +79,7 @@ impl World {
                 });
                 self.nodes[node].ahead_ms += jump;
             }
-            Fault::Attach => self.attach_again(volume),
-            Fault::Restart => self.restart(volume),
+            Fault::Attach | Fault::Restart => self.change_engine(volume, fault),
             Fault::Drop => self.drop_some(),
             Fault::Move => {
                 let bucket = self.some_bucket();
@@ -223,6 +222,17 @@ impl World {
             .flatten()
             .max_by_key(|head| head.sequence);
         newest.is_some_and(|head| head.state == SegmentState::Closed)
+    }
+
+    /// A new engine. Often a replica goes with the former, which alone has what that wrote last.
+    fn change_engine(&mut self, volume: usize, fault: Fault) {
+        if self.scenario.faults.contains(&Fault::Drop) && self.chance.permille(400) {
+            self.drop_some();
+        }
+        match fault {
+            Fault::Restart => self.restart(volume),
+            _ => self.attach_again(volume),
+        }
     }
 
     /// A new engine, beside whatever becomes of the former.

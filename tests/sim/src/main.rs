@@ -126,9 +126,10 @@ fn main() -> ExitCode {
                 shown = Instant::now();
                 let end = if stderr().is_terminal() { '\r' } else { '\n' };
                 eprint!(
-                    "  {} of {} seeds{end}",
+                    "  {} of {} seeds, {} failed{end}",
                     progress.done.load(Ordering::Relaxed),
-                    options.seeds
+                    options.seeds,
+                    progress.failed().len()
                 );
                 stderr().flush().ok();
             }

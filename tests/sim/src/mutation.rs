@@ -37,8 +37,6 @@ mutations! {
     ForgetReconciliation = "forget-reconciliation",
     /// The mark that goes with a write covers all earlier ones, also those in flight.
     MarkTooHigh = "mark-too-high",
-    /// The engine's node says that it keeps the cut, and does not.
-    ForgetCut = "forget-cut",
     /// The source of a copy names only half of the chunks.
     CopyHalf = "copy-half",
     /// The operator drops a bucket's last replica in sync when another one is syncing.

@@ -21,7 +21,6 @@ const WITHIN: &[(Mutation, u64)] = &[
     (Mutation::SkipSync, 20),
     (Mutation::StaleAck, 100),
     (Mutation::OldCut, 60),
-    (Mutation::ForgetCut, 3000),
     (Mutation::ReadsZeros, 20),
     (Mutation::SameGeneration, 20),
     (Mutation::OldDisk, 40),
