@@ -14,7 +14,7 @@
 //!
 //! Beside it, `moraine-agent store` looks at one disk offline ([`cli`]); no part of it runs in the agent.
 //!
-//! Not here yet: taking a disk. Nothing is ever opened for writing; a device that would be taken is
+//! Not here yet: taking a disk in Kubernetes. There nothing is ever opened for writing; a device that would be taken is
 //! reported as such.
 #![forbid(unsafe_code)]
 
