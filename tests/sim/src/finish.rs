@@ -19,6 +19,8 @@ impl World {
         self.note(crate::trace::About::World, |_| "the faults end".into());
         self.phase = Phase::Calm;
         self.calm_since = now;
+        // The rest before the last look is counted from here, however quiet it was before.
+        self.busy = now;
         self.silence.clear();
         for node in &mut self.nodes {
             node.stalled = node.stalled.min(now);
