@@ -10,7 +10,7 @@
 //! It writes its own StorageNode and its own Lease, nothing else. When the API server is away it goes on
 //! with what it knows and catches up later.
 //!
-//! `moraine-agent serve` serves disks by a map file ([`data`]): the data plane, not yet joined with the rest.
+//! `moraine-agent serve` serves disks by a map file (`data`): the data plane, not yet joined with the rest.
 //!
 //! Beside it, `moraine-agent store` looks at one disk offline ([`cli`]); no part of it runs in the agent.
 //!
