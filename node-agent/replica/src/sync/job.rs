@@ -187,7 +187,11 @@ impl<D: Disk> Replicas<D> {
     /// Asks again later, and another source.
     pub(super) fn fail(&mut self, job: &mut Job) {
         self.metrics.sync_failures += 1;
-        job.attempts = job.attempts.wrapping_add(1);
+        // Chunks that fail together are one failure of their source: counted twice, two of them
+        // would lead back to it for ever where there are two.
+        if !job.waits(self.now_ms) {
+            job.attempts = job.attempts.wrapping_add(1);
+        }
         job.adopted = None;
         job.wait_until_ms = self.now_ms.saturating_add(self.options.sync.retry_ms);
     }
