@@ -21,7 +21,7 @@ pub use error::{AllowedVersions, BodyError, FrameError};
 pub use frame::{HEADER_BYTES, Header, MAGIC, RequestOrder};
 pub use inbox::Inbox;
 pub use kind::{Group, Kind};
-pub use map_file::{DiskPlace, MapFile, MapFileError};
+pub use map_file::{DiskPlace, MapFile, MapFileError, NotNewer};
 pub use message::{
     At, Block, ChunkStamp, Content, LayerStamp, Part, Refusal, Reply, Request, RequestId, Rule,
     ShareState, Under, Version, VersionKind,

@@ -66,6 +66,38 @@ pub enum MapFileError {
     NoShards(DiskId),
 }
 
+/// Why a map can't take the place of the one in use.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotNewer {
+    /// It is another cluster's.
+    #[error("the map is of cluster {found}, but this is cluster {ours}")]
+    OtherCluster {
+        /// Whose it is.
+        found: ClusterId,
+        /// Whose it must be.
+        ours: ClusterId,
+    },
+    /// A pool never changes its number of buckets.
+    #[error("the map has {found} buckets, but the pool has {ours}: their number never changes")]
+    OtherBuckets {
+        /// How many it has.
+        found: usize,
+        /// How many it must have.
+        ours: usize,
+    },
+    /// An entry is older than the one in use: it would bring back replicas that lack writes.
+    #[error("bucket {} is at epoch {} in the map, but at {} already: epochs never go back", .bucket.get(), .found.0, .ours.0)]
+    GoesBack {
+        /// The bucket.
+        bucket: BucketId,
+        /// The epoch of its entry.
+        found: Epoch,
+        /// The one that is in use.
+        ours: Epoch,
+    },
+}
+
 /// The file's own shape: disks are named by their place in the list, so that it stays short.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -158,6 +190,35 @@ impl MapFile {
             disks,
             entries,
         })
+    }
+
+    /// Refuses this map if it can't follow the cluster and entries that are in use.
+    pub fn check_follows(
+        &self,
+        cluster: ClusterId,
+        entries: &[BucketEntry],
+    ) -> Result<(), NotNewer> {
+        if self.cluster != cluster {
+            return Err(NotNewer::OtherCluster {
+                found: self.cluster,
+                ours: cluster,
+            });
+        }
+        if self.entries.len() != entries.len() {
+            return Err(NotNewer::OtherBuckets {
+                found: self.entries.len(),
+                ours: entries.len(),
+            });
+        }
+        let mut pairs = entries.iter().zip(&self.entries);
+        match pairs.find(|(ours, found)| found.epoch() < ours.epoch()) {
+            None => Ok(()),
+            Some((ours, found)) => Err(NotNewer::GoesBack {
+                bucket: ours.bucket(),
+                found: found.epoch(),
+                ours: ours.epoch(),
+            }),
+        }
     }
 
     /// Where a disk is served.

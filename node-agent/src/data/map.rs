@@ -1,7 +1,6 @@
 //! The map file, read again whenever it changes. What changes it is not here: a person, or a test.
 
-use anyhow::{Context, Result, ensure};
-use moraine_model::BucketEntry;
+use anyhow::{Context, Result};
 use moraine_protocol::MapFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,29 +50,14 @@ pub(super) async fn follow(path: PathBuf, maps: watch::Sender<Arc<MapFile>>) {
 
 /// The new map, if it can follow the old one.
 fn newer(old: &MapFile, new: MapFile) -> Result<MapFile> {
-    ensure!(
-        old.cluster == new.cluster,
-        "it is of cluster {}, not {}",
-        new.cluster,
-        old.cluster
-    );
-    ensure!(
-        old.entries.len() == new.entries.len(),
-        "it has {} buckets, and the pool has {}; their number never changes",
-        new.entries.len(),
-        old.entries.len()
-    );
-    let back = |(old, new): &(&BucketEntry, &BucketEntry)| new.epoch() < old.epoch();
-    if let Some((old, new)) = old.entries.iter().zip(&new.entries).find(back) {
-        anyhow::bail!("epochs never go back: the old one has {old} the new one {new}");
-    }
+    new.check_follows(old.cluster, &old.entries)?;
     Ok(new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use moraine_model::{BucketId, ClusterId, DiskId, Epoch};
+    use moraine_model::{BucketEntry, BucketId, ClusterId, DiskId, Epoch};
     use moraine_protocol::DiskPlace;
 
     fn map(cluster: u128, buckets: u32) -> MapFile {

@@ -2,7 +2,7 @@
 //! held against it, since a map that goes back would bring back replicas that lack writes.
 
 use moraine_model::{BucketEntry, BucketId, ClusterId, DiskId, Epoch};
-use moraine_protocol::{DiskPlace, MapFile};
+use moraine_protocol::{DiskPlace, MapFile, NotNewer};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -10,32 +10,9 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MapChangeError {
-    /// It is another cluster's.
-    #[error("the map is of cluster {found}, but this is cluster {ours}")]
-    OtherCluster {
-        /// Whose it is.
-        found: ClusterId,
-        /// Whose it must be.
-        ours: ClusterId,
-    },
-    /// A pool never changes its number of buckets.
-    #[error("the map has {found} buckets, but the pool has {ours}: the number never changes")]
-    OtherBuckets {
-        /// How many it has.
-        found: usize,
-        /// How many it must have.
-        ours: usize,
-    },
-    /// An entry is older than the one in use.
-    #[error("bucket {} is at epoch {} in the map, but at {} already: epochs never go back", .bucket.get(), .found.0, .ours.0)]
-    GoesBack {
-        /// The bucket.
-        bucket: BucketId,
-        /// The epoch of its entry.
-        found: Epoch,
-        /// The one that is in use.
-        ours: Epoch,
-    },
+    /// It can't follow the one in use.
+    #[error(transparent)]
+    NotNewer(#[from] NotNewer),
     /// An entry has changed, but its epoch hasn't.
     #[error("bucket {} has changed, but its epoch is still {}: raise it with each change", .bucket.get(), .epoch.0)]
     SameEpoch {
@@ -85,31 +62,12 @@ impl KnownMap {
 
     /// Takes a newer map whole, or nothing of it. Returns the entries that have changed.
     pub(super) fn accept(&mut self, map: MapFile) -> Result<Vec<BucketEntry>, MapChangeError> {
-        if map.cluster != self.cluster {
-            return Err(MapChangeError::OtherCluster {
-                found: map.cluster,
-                ours: self.cluster,
-            });
-        }
-        if map.entries.len() != self.entries.len() {
-            return Err(MapChangeError::OtherBuckets {
-                found: map.entries.len(),
-                ours: self.entries.len(),
-            });
-        }
+        map.check_follows(self.cluster, &self.entries)?;
         let mut changed = Vec::new();
         for (ours, found) in self.entries.iter().zip(&map.entries) {
-            let bucket = ours.bucket();
-            if found.epoch() < ours.epoch() {
-                return Err(MapChangeError::GoesBack {
-                    bucket,
-                    found: found.epoch(),
-                    ours: ours.epoch(),
-                });
-            }
             if found != ours && found.epoch() == ours.epoch() {
                 return Err(MapChangeError::SameEpoch {
-                    bucket,
+                    bucket: ours.bucket(),
                     epoch: ours.epoch(),
                 });
             }
@@ -170,7 +128,10 @@ mod tests {
         mixed.entries[2] = at(4);
         mixed.disks.clear();
         let refused = known.accept(mixed).unwrap_err();
-        assert!(matches!(refused, MapChangeError::GoesBack { .. }));
+        assert!(matches!(
+            refused,
+            MapChangeError::NotNewer(NotNewer::GoesBack { .. })
+        ));
         assert_eq!(known.listed_disks().len(), 3);
         newer.entries[0] = {
             let listings = newer.entries[0].listings()[..1].to_vec();
@@ -180,10 +141,16 @@ mod tests {
         assert!(matches!(refused, MapChangeError::SameEpoch { .. }));
         newer.entries.pop();
         let refused = known.accept(newer.clone()).unwrap_err();
-        assert!(matches!(refused, MapChangeError::OtherBuckets { .. }));
+        assert!(matches!(
+            refused,
+            MapChangeError::NotNewer(NotNewer::OtherBuckets { .. })
+        ));
         newer.cluster = ClusterId::new(8).unwrap();
         let refused = known.accept(newer).unwrap_err();
-        assert!(matches!(refused, MapChangeError::OtherCluster { .. }));
+        assert!(matches!(
+            refused,
+            MapChangeError::NotNewer(NotNewer::OtherCluster { .. })
+        ));
     }
 
     #[test]
