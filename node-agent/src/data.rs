@@ -20,6 +20,7 @@ mod shard;
 
 use anyhow::{Context, Result, ensure};
 use identity::Identity;
+use map::Followed;
 use moraine_model::{BLOCK_BYTES, BucketId, DiskId, Epoch};
 use moraine_protocol::MapFile;
 use moraine_replica::Options as ReplicaOptions;
@@ -34,7 +35,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// What may wait for a shard's thread, and for who reads its events.
 const WAITING_MAX: usize = 1024;
@@ -76,7 +77,8 @@ type Shards = BTreeMap<(DiskId, u32), mpsc::Sender<Told>>;
 
 /// Serves until `stop` completes; an error if it can't start, or if no disk is left to serve.
 pub(crate) async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
-    let map = Arc::new(map::read(&options.map)?);
+    let mut followed = Followed::open(options.map)?;
+    let map = Arc::clone(followed.map());
     let identity = Arc::new(Identity::read(&options.secret, &options.node, map.cluster)?);
     let listener = TcpListener::bind(options.listen)
         .await
@@ -96,22 +98,19 @@ pub(crate) async fn serve(options: Options, stop: impl Future<Output = ()>) -> R
                 shard,
                 options: replica_options(&disk, &map),
                 peers: Peers::new(Arc::clone(&identity), Arc::clone(&map)),
-                map: Arc::clone(&map),
                 told,
                 events: events.clone(),
             };
             spawn_shard(start, ended.clone())?;
         }
     }
-    let (maps, changes) = watch::channel(Arc::clone(&map));
     println!(
         "{}",
         serde_json::json!({ "listening": listener.local_addr()? })
     );
     tokio::select! {
         () = stop => Ok(()),
-        () = map::follow(options.map, maps) => Ok(()),
-        () = tell_changes(changes, &shards) => Ok(()),
+        () = tell_changes(&mut followed, &shards) => Ok(()),
         () = report(happened) => Ok(()),
         () = listen::accept(listener, identity, &shards) => Ok(()),
         error = all_ended(&mut ends, shards.len()) => Err(error),
@@ -144,8 +143,8 @@ fn open_disk(
         && !path.exists()
     {
         let address = address.to_string();
-        let here = map.disks.iter().filter(|disk| disk.address == address);
-        let place = here.skip(number).take(1).next().with_context(|| {
+        let mut here = map.disks.iter().filter(|disk| disk.address == address);
+        let place = here.nth(number).with_context(|| {
             format!(
                 "the map has no disk number {number} at {address}, which {} could be",
                 path.display()
@@ -232,9 +231,9 @@ async fn all_ended(ends: &mut mpsc::Receiver<anyhow::Error>, shards: usize) -> a
     }
 }
 
-async fn tell_changes(mut changes: watch::Receiver<Arc<MapFile>>, shards: &Shards) {
-    while changes.changed().await.is_ok() {
-        let map = Arc::clone(&changes.borrow_and_update());
+async fn tell_changes(followed: &mut Followed, shards: &Shards) {
+    loop {
+        let map = Arc::clone(followed.changed().await);
         for shard in shards.values() {
             // A shard that is gone has said why.
             let _ = shard.send(Told::Map(Arc::clone(&map))).await;

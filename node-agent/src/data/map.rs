@@ -5,7 +5,6 @@ use moraine_protocol::MapFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -18,32 +17,52 @@ fn look(path: &Path) -> Option<Look> {
     Some((metadata.len(), metadata.modified().ok()))
 }
 
-/// Reads a map.
-pub(super) fn read(path: &Path) -> Result<MapFile> {
+fn read(path: &Path) -> Result<MapFile> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("reading the map {}", path.display()))?;
     MapFile::parse(&text).with_context(|| format!("reading the map {}", path.display()))
 }
 
-/// Publishes the map again each time the file changes. A file that is no map, or an older one, is
-/// told once and changes nothing.
-pub(super) async fn follow(path: PathBuf, maps: watch::Sender<Arc<MapFile>>) {
-    let mut seen = look(&path);
-    let mut interval = tokio::time::interval(LOOK_EVERY);
-    loop {
-        interval.tick().await;
-        let now = look(&path);
-        // While it is being replaced it may be missing.
-        if now == seen || now.is_none() {
-            continue;
-        }
-        seen = now;
-        let old = Arc::clone(&maps.borrow());
-        match read(&path).and_then(|new| newer(&old, new)) {
-            Ok(map) => {
-                maps.send_replace(Arc::new(map));
+/// A map file, and what was taken from it last.
+#[derive(Debug)]
+pub(super) struct Followed {
+    path: PathBuf,
+    seen: Option<Look>,
+    map: Arc<MapFile>,
+}
+
+impl Followed {
+    /// Reads the map for the first time.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        // Looked at before it is read, so that a change meanwhile, or while the disks are opened, is
+        // seen later.
+        let seen = look(&path);
+        let map = Arc::new(read(&path)?);
+        Ok(Self { path, seen, map })
+    }
+
+    /// The newest map.
+    pub(super) fn map(&self) -> &Arc<MapFile> {
+        &self.map
+    }
+
+    /// Waits for a newer map. A file that is no map, or an older one, is told once and changes
+    /// nothing.
+    pub(super) async fn changed(&mut self) -> &Arc<MapFile> {
+        loop {
+            let now = look(&self.path);
+            // While it is being replaced it may be missing.
+            if now.is_some() && now != self.seen {
+                self.seen = now;
+                match read(&self.path).and_then(|new| newer(&self.map, new)) {
+                    Ok(map) => {
+                        self.map = Arc::new(map);
+                        return &self.map;
+                    }
+                    Err(error) => tracing::error!("the map is not taken: {error:#}"),
+                }
             }
-            Err(error) => tracing::error!("the map is not taken: {error:#}"),
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }
@@ -89,5 +108,20 @@ mod tests {
             let error = newer(&old, new).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+    #[tokio::test]
+    async fn a_change_while_the_agent_starts_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map");
+        std::fs::write(&path, map(1, 4).to_text()).unwrap();
+        let mut followed = Followed::open(path.clone()).unwrap();
+        // Other buckets' numbers make another length: the file's times may be too coarse here.
+        let newer = raised(map(1, 4), 500);
+        std::fs::write(&path, newer.to_text()).unwrap();
+        assert_eq!(**followed.changed().await, newer);
+        std::fs::write(&path, "no map").unwrap();
+        let waited = tokio::time::timeout(3 * LOOK_EVERY, followed.changed()).await;
+        assert!(waited.is_err(), "what is no map is not taken");
+        assert_eq!(**followed.map(), newer);
     }
 }

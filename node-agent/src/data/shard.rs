@@ -55,7 +55,6 @@ pub(super) struct Start {
     pub(super) shard: u32,
     pub(super) options: Options,
     pub(super) peers: Peers,
-    pub(super) map: Arc<MapFile>,
     pub(super) told: mpsc::Receiver<Told>,
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -107,8 +106,7 @@ async fn serve(start: Start) -> Result<()> {
         disk,
         events: start.events,
     });
-    server.peers.follow(&start.map);
-    server.learn(&start.map);
+    server.learn(&server.peers.map());
     let readiness = watch(descriptor).context("waiting for the disk")?;
     tokio::select! {
         ended = pump(&server, &readiness) => ended,
