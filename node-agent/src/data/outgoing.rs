@@ -62,6 +62,15 @@ impl Outgoing {
         std::mem::take(&mut self.done)
     }
 
+    /// All blocks that it has, written or not.
+    pub(super) fn into_blocks(self) -> Vec<Buffer> {
+        let waiting = self.pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Head(_) => None,
+            Piece::Blocks(buffer) => Some(buffer),
+        });
+        self.done.into_iter().chain(waiting).collect()
+    }
+
     /// Writes what the connection takes without waiting; whether that was all.
     pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
         while !self.pieces.is_empty() {
@@ -117,6 +126,17 @@ mod tests {
             out.push(|bytes| bytes.extend(head), blocks);
         }
         (out, all)
+    }
+
+    #[test]
+    fn what_is_not_sent_gives_its_blocks_back() {
+        let (out, _) = frames();
+        let waiting = out.pieces.iter();
+        let blocks = waiting
+            .filter(|piece| matches!(piece, Piece::Blocks(_)))
+            .count();
+        assert!(blocks > 100);
+        assert_eq!(out.into_blocks().len(), blocks);
     }
 
     #[tokio::test]

@@ -107,6 +107,12 @@ impl Session {
         Ok(out.take_done())
     }
 
+    /// Gives back the blocks of answers that will not be sent, for the connection has ended. They may
+    /// be registered with the kernel: dropped, they would be lost to the disk's pool.
+    pub(super) fn abandon(&self) -> Vec<Buffer> {
+        self.out.take().into_blocks()
+    }
+
     /// Whether answers wait for the connection.
     pub(super) fn has_answers(&self) -> bool {
         self.out.borrow().waiting_bytes() > 0

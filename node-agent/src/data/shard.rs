@@ -223,7 +223,7 @@ impl Server {
         spawn_local(async move {
             let ended = tokio::select! {
                 ended = Rc::clone(&session).serve(Rc::clone(&server)) => ended,
-                ended = session.drain(Rc::clone(&server)) => ended,
+                ended = Rc::clone(&session).drain(Rc::clone(&server)) => ended,
             };
             if let Err(error) = ended {
                 let from = from.unwrap_or_default();
@@ -231,6 +231,7 @@ impl Server {
             }
             server.sessions.borrow_mut().remove(&id);
             server.with(|replicas| replicas.disconnected(id));
+            server.recycle(session.abandon());
         });
     }
 
@@ -238,8 +239,18 @@ impl Server {
     fn turn(self: &Rc<Self>) -> Result<bool> {
         let now_ms = self.now_ms();
         self.with(|replicas| replicas.poll(now_ms));
+        self.put_out(std::iter::from_fn(|| self.with(Replicas::next_output)));
+        if self.with(|replicas| replicas.is_stopped()) {
+            self.recover()?;
+            return Ok(true);
+        }
+        Ok(!self.with(|replicas| replicas.is_idle()))
+    }
+
+    /// Does what the replicas say, and sends the answers of each connection together.
+    fn put_out(self: &Rc<Self>, outputs: impl Iterator<Item = Output>) {
         let mut answered = Vec::new();
-        while let Some(output) = self.with(Replicas::next_output) {
+        for output in outputs {
             self.act(output, &mut answered);
         }
         answered.sort_unstable();
@@ -251,11 +262,6 @@ impl Server {
                 self.recycle(sent);
             }
         }
-        if self.with(|replicas| replicas.is_stopped()) {
-            self.recover()?;
-            return Ok(true);
-        }
-        Ok(!self.with(|replicas| replicas.is_idle()))
     }
 
     fn act(self: &Rc<Self>, output: Output, answered: &mut Vec<SessionId>) {
@@ -301,14 +307,7 @@ impl Server {
         *self.replicas.borrow_mut() = Some(recovered.context("opening the shard again")?);
         // What it was told and had not yet made durable is forgotten.
         self.learn(&self.peers.map());
-        let mut answered = Vec::new();
-        for output in outputs {
-            self.act(output, &mut answered);
-        }
-        for session in self.sessions.borrow().values() {
-            // As in a turn.
-            let _ = session.flush();
-        }
+        self.put_out(outputs.into_iter());
         self.wake();
         Ok(())
     }
