@@ -22,6 +22,7 @@ pub mod cli;
 pub mod devices;
 
 mod apply;
+mod boot;
 mod clock;
 mod data;
 mod data_dir;

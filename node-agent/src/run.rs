@@ -1,6 +1,7 @@
 //! Runs the agent: connects its parts and ends them cleanly when asked.
 
 use crate::apply::Keeper;
+use crate::boot;
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::devices::Host;
@@ -16,9 +17,6 @@ use moraine_crds::observation::to_seconds;
 use std::future::Future;
 use std::path::PathBuf;
 use tokio::sync::watch;
-
-/// The kernel's name for this boot, the same in every container.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How an agent runs.
 #[derive(Clone, Debug)]
@@ -41,8 +39,7 @@ pub(crate) struct Options {
 /// API server is away is none: it is waited for.
 pub(crate) async fn agent(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
     let _held = DataDir::take(&options.data_dir)?;
-    let boot_id = std::fs::read_to_string(BOOT_ID).with_context(|| format!("reading {BOOT_ID}"))?;
-    let boot_id = boot_id.trim().to_owned();
+    let boot_id = boot::id()?;
     let client = Client::try_default()
         .await
         .context("finding the API server: run in a pod, or set KUBECONFIG")?;

@@ -90,6 +90,22 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// A bucket of which nothing is known but its entry, which is not durable yet.
+    pub(crate) fn new(entry: BucketEntry) -> Self {
+        Self {
+            entry,
+            kept: false,
+            replicas: Vec::new(),
+            stage: Stage::Fresh,
+            undecided: false,
+            ready: false,
+            flights: BTreeMap::new(),
+            reconcile_flights: 0,
+            reads: BTreeSet::new(),
+            parked: VecDeque::new(),
+        }
+    }
+
     pub(crate) fn epoch(&self) -> Epoch {
         self.entry.epoch()
     }
@@ -155,18 +171,9 @@ mod tests {
             since: Epoch(1),
         };
         let id = BucketId::new(0).unwrap();
-        let mut bucket = Bucket {
-            entry: BucketEntry::new(id, Epoch(1), vec![listing]).unwrap(),
-            kept: true,
-            replicas: Vec::new(),
-            stage: Stage::Fresh,
-            undecided: false,
-            ready: false,
-            flights: BTreeMap::new(),
-            reconcile_flights: 0,
-            reads: BTreeSet::new(),
-            parked: VecDeque::new(),
-        };
+        let entry = BucketEntry::new(id, Epoch(1), vec![listing]).unwrap();
+        let mut bucket = Bucket::new(entry);
+        bucket.kept = true;
         let generation = Generation {
             attach: 3,
             incarnation: 0,

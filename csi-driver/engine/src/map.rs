@@ -1,12 +1,11 @@
 //! The map as the engine knows it: entries that come late, repeated and out of order, from the
 //! control plane and from replicas that refused; and what a new one changes in the middle of things.
 
-use crate::bucket::{Bucket, Closing, Opening, Replica, Stage};
+use crate::bucket::{Bucket, Closing, Opening, Replica};
 use crate::engine::{Engine, Phase};
 use crate::interface::Output;
 use moraine_model::{BucketEntry, BucketId, Epoch};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 impl Engine {
     /// Takes an entry if it is newer than the one known.
@@ -36,19 +35,7 @@ impl Engine {
     /// The volume uses a bucket from now on.
     pub(crate) fn begin_bucket(&mut self, entry: BucketEntry) {
         let id = entry.bucket();
-        let bucket = Bucket {
-            entry: entry.clone(),
-            kept: false,
-            replicas: Vec::new(),
-            stage: Stage::Fresh,
-            undecided: false,
-            ready: false,
-            flights: BTreeMap::new(),
-            reconcile_flights: 0,
-            reads: BTreeSet::new(),
-            parked: VecDeque::new(),
-        };
-        self.buckets.insert(id, bucket);
+        self.buckets.insert(id, Bucket::new(entry.clone()));
         self.adopt(entry);
     }
 

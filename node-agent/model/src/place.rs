@@ -23,6 +23,17 @@ pub struct Place {
     pub chunk: ChunkIndex,
 }
 
+impl Share {
+    /// The place of a chunk of the share.
+    pub fn place(self, chunk: ChunkIndex) -> Place {
+        Place {
+            volume: self.volume,
+            bucket: self.bucket,
+            chunk,
+        }
+    }
+}
+
 impl Place {
     /// The share that the chunk belongs to.
     pub fn share(&self) -> Share {

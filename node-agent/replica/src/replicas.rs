@@ -27,7 +27,6 @@ use crate::{
     CallId, DescriptionTooLong, Metrics, Options, Output, RecoverError, SessionId, StartError,
 };
 use chores::Chores;
-pub(crate) use lists::place_of;
 use moraine_model::{
     BucketEntry, BucketId, Epoch, Generation, Place, Role, Share, Stamp, VolumeId,
 };

@@ -3,6 +3,7 @@
 //! The steps are the protocol's; here they meet a socket. A peer gets so much time for each of them,
 //! and no more bytes are read than a step may have.
 
+use crate::boot;
 use anyhow::{Context, Result, bail, ensure};
 use moraine_model::{ClusterId, DiskId};
 use moraine_protocol::handshake::{
@@ -13,9 +14,6 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-/// The kernel's name for this boot.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What this agent knows of itself.
 #[derive(Debug)]
@@ -35,9 +33,7 @@ impl Identity {
     pub(super) fn read(secret: &Path, node: &str, cluster: ClusterId) -> Result<Self> {
         let reading = || format!("reading the secret {}", secret.display());
         let bytes = std::fs::read(secret).with_context(reading)?;
-        let boot =
-            std::fs::read_to_string(BOOT_ID).with_context(|| format!("reading {BOOT_ID}"))?;
-        let digits = boot.trim().replace('-', "");
+        let digits = boot::id()?.replace('-', "");
         Ok(Self {
             node: NodeName::new(node)?,
             boot: BootId(u128::from_str_radix(&digits, 16).context("reading the boot id")?),

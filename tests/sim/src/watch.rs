@@ -80,11 +80,6 @@ fn claims(request: &Request) -> Option<Claims> {
     }
 }
 
-/// The bucket that a request is about.
-pub(crate) fn bucket_of(request: &Request) -> Option<BucketId> {
-    claims(request).map(|(bucket, ..)| bucket)
-}
-
 impl Watch {
     /// The newest generation that a disk has let in.
     pub(crate) fn fence(&self, disk: usize, share: Share) -> Generation {

@@ -3,7 +3,6 @@
 use crate::operator::short;
 use crate::trace::About;
 use crate::value::Spot;
-use crate::watch::bucket_of;
 use crate::world::World;
 use moraine_model::{Generation, Stamp, VolumeId};
 use moraine_protocol::{Block, Content, Reply, Request};
@@ -39,7 +38,7 @@ impl World {
                 self.about_block(under.share.volume, *block)
             }
             Request::Copy { share, block, .. } => self.about_block(share.volume, *block),
-            other => About::Bucket(bucket_of(other)?),
+            other => About::Bucket(other.bucket()?),
         })
     }
 

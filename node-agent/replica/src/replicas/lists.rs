@@ -46,7 +46,7 @@ impl<D: Disk> Replicas<D> {
                 chunk,
             } => {
                 self.let_list(share, epoch, generation)?;
-                self.layers(place_of(share, chunk), generation)?
+                self.layers(share.place(chunk), generation)?
             }
             Request::Versions {
                 share,
@@ -56,7 +56,7 @@ impl<D: Disk> Replicas<D> {
                 cut,
             } => {
                 self.let_list(share, epoch, generation)?;
-                self.versions(place_of(share, chunk), cut, generation)
+                self.versions(share.place(chunk), cut, generation)
             }
             Request::Copy {
                 share,
@@ -206,7 +206,7 @@ impl<D: Disk> Replicas<D> {
             let newest = match since {
                 None => Some(found.newest),
                 Some(since) => {
-                    let versions = self.shard.versions(place_of(share, chunk)).into_iter();
+                    let versions = self.shard.versions(share.place(chunk)).into_iter();
                     let counting = versions.filter(|version| version.tag.epoch >= since);
                     let stamps = counting.map(|version| version.tag.stamp);
                     stamps.max().filter(|newest| *newest > above)
@@ -255,15 +255,6 @@ impl<D: Disk> Replicas<D> {
             fence: self.durable_fence(place.share()),
             versions: versions.map(version_of).collect(),
         }
-    }
-}
-
-/// The place of a chunk of a share.
-pub(crate) fn place_of(share: Share, chunk: ChunkIndex) -> Place {
-    Place {
-        volume: share.volume,
-        bucket: share.bucket,
-        chunk,
     }
 }
 

@@ -51,11 +51,7 @@ impl<D: Disk> Replicas<D> {
     }
 
     fn begin_read(&mut self, share: Share, block: Block, at: ReadAt) -> Taken {
-        let place = Place {
-            volume: share.volume,
-            bucket: share.bucket,
-            chunk: block.chunk,
-        };
+        let place = share.place(block.chunk);
         let range = block.range;
         let own = self.own_blocks(place, range, at);
         let reading = Reading {

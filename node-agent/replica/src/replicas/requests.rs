@@ -112,7 +112,7 @@ impl<D: Disk> Replicas<D> {
     }
 
     fn take(&mut self, request: Request, payload: Option<Buffer>) -> Result<Taken, Refusal> {
-        let bucket = bucket_of(&request);
+        let bucket = request.bucket();
         if bucket.is_some_and(|bucket| !self.is_served(bucket)) {
             self.recycle_all(payload);
             return Err(Refusal::NotHere);
@@ -234,22 +234,6 @@ impl<D: Disk> Replicas<D> {
         for buffer in buffers {
             self.shard.recycle(buffer);
         }
-    }
-}
-
-/// The bucket that a request is about, if it is about one.
-fn bucket_of(request: &Request) -> Option<BucketId> {
-    match request {
-        Request::Open { entry, .. } | Request::Adopt { entry } => Some(entry.bucket()),
-        Request::Write { under, .. }
-        | Request::Read { under, .. }
-        | Request::Close { under, .. } => Some(under.share.bucket),
-        Request::Shares { bucket, .. } => Some(*bucket),
-        Request::Chunks { share, .. }
-        | Request::Layers { share, .. }
-        | Request::Versions { share, .. }
-        | Request::Copy { share, .. } => Some(share.bucket),
-        Request::Ping => None,
     }
 }
 

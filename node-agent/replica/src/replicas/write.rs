@@ -4,7 +4,7 @@ use super::Replicas;
 use super::open::{SEQUENCE_MAX, check_mark};
 use super::requests::{Taken, What};
 use crate::bucket::malformed;
-use moraine_model::{Cut, Place, Stamp, Tag};
+use moraine_model::{Cut, Stamp, Tag};
 use moraine_protocol::limits::PAYLOAD_BLOCKS_MAX;
 use moraine_protocol::{Block, Content, Refusal, Rule, Under};
 use moraine_store::{Buffer, Disk, Request, Write};
@@ -48,11 +48,7 @@ impl<D: Disk> Replicas<D> {
         if self.takes_marks(share.bucket) {
             self.take_mark(share, mark);
         }
-        let place = Place {
-            volume: share.volume,
-            bucket: share.bucket,
-            chunk: block.chunk,
-        };
+        let place = share.place(block.chunk);
         let mut data_blocks = 0;
         let content = match (content, payload) {
             (Content::Data { checksums }, Some(data)) => {

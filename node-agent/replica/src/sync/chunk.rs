@@ -8,7 +8,7 @@ use super::compare::{Basis, asks, difference};
 use super::job::Job;
 use super::share::ShareCopy;
 use crate::CallId;
-use crate::replicas::{Replicas, Task, place_of};
+use crate::replicas::{Replicas, Task};
 use moraine_model::{
     BLOCK_BYTES, BlockRange, ChunkIndex, Cut, Epoch, Generation, Place, Share, Stamp, Tag,
 };
@@ -92,7 +92,7 @@ impl<D: Disk> Replicas<D> {
             }
             *copy = ChunkCopy::default();
         }
-        self.give_writes(job, place_of(share, chunk), copy);
+        self.give_writes(job, share.place(chunk), copy);
         let epoch = self.bucket_mut(share.bucket).epoch.now();
         let Some(epoch) = epoch.filter(|_| copy.call.is_none()) else {
             return false;
@@ -206,7 +206,7 @@ impl<D: Disk> Replicas<D> {
             self.recycle_all(payload);
             return Some(());
         };
-        let place = place_of(share, chunk);
+        let place = share.place(chunk);
         let taken = match (reply, payload) {
             (Reply::Layers { fence, layers }, None) => {
                 self.takes_fence(share, *fence);
