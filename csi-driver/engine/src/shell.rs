@@ -13,6 +13,7 @@
 mod attachment;
 mod connection;
 mod driver;
+mod gather;
 mod keeper;
 mod map;
 mod options;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use attachment::Attachment;
 pub use driver::EndReason;
+pub use gather::write_gathered;
 pub use map::MapChangeError;
 pub use options::{AttachOptions, MapSource, OpenError, read_secret};
 pub use state::StateError;

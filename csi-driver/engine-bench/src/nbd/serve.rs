@@ -4,20 +4,18 @@
 use super::wire::{self, Command, Errno, Request, request_flag};
 use super::{BLOCK_MIN, CloseReason, REQUEST_BYTES_MAX};
 use crate::volume::Volume;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use moraine_engine::IoError;
+use moraine_engine::shell::write_gathered;
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Most unanswered requests of one connection; more wait in the socket.
 const REQUESTS_MAX: usize = 256;
 /// Most bytes of them, in units of a block: two of the largest requests.
 const BLOCKS_MAX: u32 = 2 * REQUEST_BYTES_MAX / BLOCK_MIN;
-/// Most pieces of memory that are written by one call.
-const SLICES: usize = 64;
 const READ_BUFFER: usize = 64 << 10;
 
 /// An answer: its head, and the data of a read. The room of its request is free when it is sent.
@@ -179,34 +177,8 @@ async fn send(
             .iter()
             .flat_map(|answer| [Bytes::copy_from_slice(&answer.head), answer.data.clone()]);
         let mut pieces: VecDeque<Bytes> = pieces.filter(|piece| !piece.is_empty()).collect();
-        while !pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(&pieces) {
-                *slice = IoSlice::new(piece);
-                count += 1;
-            }
-            let written = output.write_vectored(&slices[..count]).await?;
-            if written == 0 {
-                return Err(CloseReason::Lost(std::io::ErrorKind::WriteZero.into()));
-            }
-            drop_first(&mut pieces, written);
-        }
+        write_gathered(&mut output, &mut pieces).await?;
         waiting.clear();
     }
     Ok(())
-}
-
-/// Takes away what has been written.
-fn drop_first(pieces: &mut VecDeque<Bytes>, mut written: usize) {
-    while let Some(first) = pieces.front_mut()
-        && written > 0
-    {
-        let taken = written.min(first.len());
-        first.advance(taken);
-        written -= taken;
-        if first.is_empty() {
-            pieces.pop_front();
-        }
-    }
 }

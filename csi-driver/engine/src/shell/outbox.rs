@@ -3,15 +3,14 @@
 //!
 //! It is bounded by the engine, which sends no more unanswered requests than the agent granted.
 
-use bytes::{Buf, Bytes, BytesMut};
+use super::gather::write_gathered;
+use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use std::io;
+use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 
-/// Most pieces of memory that are written by one call.
-const SLICES: usize = 64;
 /// Bytes that heads share.
 const HEADS_BYTES: usize = 16 << 10;
 
@@ -74,40 +73,11 @@ impl Outbox {
             }
             if pieces.is_empty() {
                 self.filled.notified().await;
-            } else if let Err(error) = write_all(&mut output, &mut pieces).await {
+            } else if let Err(error) = write_gathered(&mut output, &mut pieces).await {
                 return error;
             }
         }
     }
-}
-
-async fn write_all(
-    output: &mut (impl AsyncWrite + Unpin),
-    pieces: &mut VecDeque<Bytes>,
-) -> io::Result<()> {
-    while !pieces.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
-            *slice = IoSlice::new(piece);
-            count += 1;
-        }
-        let mut written = output.write_vectored(&slices[..count]).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        while let Some(first) = pieces.front_mut()
-            && written > 0
-        {
-            let taken = written.min(first.len());
-            first.advance(taken);
-            written -= taken;
-            if first.is_empty() {
-                pieces.pop_front();
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
