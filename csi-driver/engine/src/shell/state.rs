@@ -3,7 +3,7 @@
 //!
 //! One JSON file, replaced whole. It is written under another name, synced, renamed, and then the
 //! folder is synced: a crash between any two of these leaves the old file or the new one, and
-//! nothing is said to be kept before the last.
+//! nothing is said to be kept before the last. The folder's own name is durable before that.
 
 use moraine_model::{
     BucketEntry, BucketId, Cut, DiskId, Epoch, Generation, Listing, OutOfRange, Role, VolumeId,
@@ -119,7 +119,7 @@ impl StateFolder {
         volume: VolumeId,
         attach: u32,
     ) -> Result<(Self, Kept), StateError> {
-        fs::create_dir_all(path).map_err(|source| failed("making", path, source))?;
+        make_folder(path)?;
         let lock_path = path.join(LOCK_FILE);
         let lock = File::options()
             .create(true)
@@ -203,9 +203,27 @@ impl StateFolder {
         written.map_err(|source| failed("writing", &new, source))?;
         // A crash here leaves the old file, and a new one that the next engine writes over.
         fs::rename(&new, &path).map_err(|source| failed("replacing", &path, source))?;
-        let folder = File::open(&self.path).and_then(|folder| folder.sync_all());
-        folder.map_err(|source| failed("syncing", &self.path, source))
+        sync_folder(&self.path)
     }
+}
+
+/// Makes the folder, if it isn't there, so that no loss of power takes it away again: with it would
+/// go the generation, and one that is used twice has writes taken for retries of the former's.
+fn make_folder(path: &Path) -> Result<(), StateError> {
+    let named = path.ancestors().filter(|folder| folder.parent().is_some());
+    let missing = named.clone().take_while(|folder| !folder.exists()).count();
+    fs::create_dir_all(path).map_err(|source| failed("making", path, source))?;
+    // The last name always: who made it before may have died before this.
+    named.take(missing.max(1)).try_for_each(|folder| {
+        let parent = folder.parent().filter(|parent| *parent != Path::new(""));
+        sync_folder(parent.unwrap_or(Path::new(".")))
+    })
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(path: &Path) -> Result<(), StateError> {
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| failed("syncing", path, source))
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> StateError {
@@ -318,6 +336,14 @@ mod tests {
             incarnation: 0,
         };
         assert_eq!(found, kept);
+    }
+
+    #[test]
+    fn a_folder_is_made_with_all_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/state");
+        drop(take(&path, 3));
+        assert_eq!(take(&path, 3).1.generation.incarnation, 1);
     }
 
     #[test]
