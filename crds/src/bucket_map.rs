@@ -1,5 +1,9 @@
 //! `BucketMap`: where each bucket of a pool lies. Compact: 4,096 buckets are one object.
 
+mod entries;
+
+pub use entries::BadMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -97,6 +101,13 @@ pub struct DiskEntry {
     /// Id of the disk.
     #[schemars(schema_with = "crate::schema::id")]
     pub id: String,
+    /// Shards that the disk was formatted with; bucket `b` is served by shard `b mod shards`.
+    #[schemars(range(min = 1, max = 64))]
+    pub shards: u32,
+    /// Where the node's agent serves the disk, as its StorageNode says; several are several paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::addresses")]
+    pub addresses: Vec<String>,
 }
 
 /// Where one bucket lies. Disks are given by their place in `disks`.
@@ -113,6 +124,15 @@ pub struct BucketPlace {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(range(max = 4095)))]
     pub syncing: Vec<u32>,
+    /// The epoch since which each of them is listed without a break: those of `inSync` in their order,
+    /// then those of `syncing`. What a replica reports counts only for its present listing.
+    #[schemars(length(min = 1, max = 8))]
+    pub since: Vec<u64>,
+    /// Disks that were dropped because they failed, and that get the bucket back if they return before
+    /// the pool's `recovery.downOutInterval` is over. At most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(range(max = 4095)))]
+    pub away: Vec<u32>,
     /// The move that is in progress, if one is.
     #[serde(rename = "move", default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Move>,
@@ -162,6 +182,8 @@ pub struct Move {
     pub from: Option<u32>,
     /// `Offered`: the disk `to` has to accept or refuse. `Copying`: it is listed as syncing.
     pub step: MoveStep,
+    /// The epoch of the map since which it is at this step; answers of the disk name it.
+    pub since: u64,
 }
 
 /// How far a move is.
@@ -183,11 +205,19 @@ mod tests {
             epoch: 9_999_999 - u64::from(bucket),
             in_sync: vec![4095, 4094, 4093],
             syncing: Vec::new(),
+            since: vec![9_999_999; 3],
+            away: Vec::new(),
             moving: None,
         };
         let disk = |index: u32| DiskEntry {
             node: format!("worker-{index:04}"),
             id: format!("{index:032x}"),
+            shards: 16,
+            addresses: vec![format!(
+                "192.168.{}.{}:7420",
+                100 + index / 200,
+                index % 256
+            )],
         };
         let mut map = BucketMap::new(
             "a-pool",
@@ -213,7 +243,7 @@ mod tests {
     fn a_map_of_4096_buckets_stays_far_below_the_limit_of_an_object() {
         let map = largest();
         let bytes = serde_json::to_vec(&map).unwrap();
-        assert!(bytes.len() < 400 << 10, "{} bytes", bytes.len());
+        assert!(bytes.len() < 640 << 10, "{} bytes", bytes.len());
         assert_eq!(serde_json::from_slice::<BucketMap>(&bytes).unwrap(), map);
     }
 
@@ -222,14 +252,17 @@ mod tests {
         let mut map = largest();
         for bucket in &mut map.status.as_mut().unwrap().buckets {
             bucket.syncing = vec![4092, 4091];
+            bucket.since = vec![9_999_999; 5];
+            bucket.away = vec![4090];
             bucket.moving = Some(Move {
                 to: 4092,
                 from: Some(4095),
                 step: MoveStep::Copying,
+                since: 9_999_999,
             });
         }
         let bytes = serde_json::to_vec(&map).unwrap();
-        assert!(bytes.len() < 700 << 10, "{} bytes", bytes.len());
+        assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
     }
 
     #[test]
@@ -238,6 +271,8 @@ mod tests {
             epoch: 1,
             in_sync: vec![3, 1],
             syncing: vec![2],
+            since: vec![1; 3],
+            away: Vec::new(),
             moving: None,
         };
         assert_eq!(bucket.state_on(1), Some(BucketState::InSync));

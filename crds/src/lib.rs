@@ -36,7 +36,8 @@ pub mod watch;
 pub mod words;
 
 pub use bucket_map::{
-    BucketMap, BucketMapSpec, BucketMapStatus, BucketPlace, BucketState, DiskEntry, Move, MoveStep,
+    BadMap, BucketMap, BucketMapSpec, BucketMapStatus, BucketPlace, BucketState, DiskEntry, Move,
+    MoveStep,
 };
 pub use node::{
     Answer, BucketReport, DiskHealth, DiskOrder, DiskStatus, EngineVolume, EngineVolumeState,

@@ -165,7 +165,7 @@ pub struct StorageNodeStatus {
     /// Addresses with port, such as `10.0.0.11:7420` or `[fd00::11]:7420`, at which the agent serves
     /// the data plane; several are several paths. At most 8. Empty: no data is served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "addresses")]
+    #[schemars(schema_with = "crate::schema::addresses")]
     pub addresses: Vec<String>,
 
     /// The kernel's boot id of the node. When it changes, every engine that ran there is gone.
@@ -224,19 +224,6 @@ pub struct StorageNodeStatus {
     pub conditions: Vec<Condition>,
 }
 
-fn addresses(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array",
-        "maxItems": 8,
-        "x-kubernetes-list-type": "atomic",
-        "items": {
-            "type": "string",
-            "maxLength": 64,
-            "pattern": r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$",
-        },
-    })
-}
-
 fn disk_ids(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "array",
@@ -267,6 +254,11 @@ pub struct DiskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub serial: Option<String>,
+    /// Shards that it was formatted with.
+    #[schemars(range(min = 1, max = 64))]
+    pub shards: u32,
+    /// The newest epoch of the pool's bucket map that the disk has on it; 0: it never held a bucket.
+    pub epoch: u64,
     /// Bytes that the disk can hold.
     pub size_bytes: u64,
     /// Bytes that are in use, rounded to whole segments; refreshed at most every 10 seconds.
@@ -308,8 +300,9 @@ pub struct BucketReport {
     /// Number of the bucket.
     #[schemars(range(max = 4095))]
     pub bucket: u32,
-    /// Epoch of the bucket's entry in the map that is answered. The operator ignores an answer to
-    /// any but the current one.
+    /// What is answered: of an offer the `since` of the bucket's `move`, of a copy that is whole the
+    /// epoch since which the replica is listed. The operator ignores an answer to any but the
+    /// current one.
     pub epoch: u64,
     /// `Accepted`: room is kept for the bucket. `Refused`: see `message`. `Synced`: this replica
     /// holds every acknowledged write.

@@ -13,6 +13,20 @@ pub(crate) fn id(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 32, "maxLength": 32, "pattern": "^[0-9a-f]{32}$"})
 }
 
+/// The schema of a list of addresses with port.
+pub(crate) fn addresses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "x-kubernetes-list-type": "atomic",
+        "items": {
+            "type": "string",
+            "maxLength": 64,
+            "pattern": r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$",
+        },
+    })
+}
+
 /// The schema of labels to select by.
 pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -318,7 +318,7 @@ fn capacity_is_of_all_disks_and_serving_are_those_of_nodes_that_live() {
     let disk = |id: &str, pool: &str, health: &str| {
         json!({
             "id": id.repeat(32), "pool": pool, "path": "/dev/sdz", "health": health,
-            "sizeBytes": 4_u64 << 30, "usedBytes": 1_u64 << 30,
+            "shards": 1, "epoch": 0, "sizeBytes": 4_u64 << 30, "usedBytes": 1_u64 << 30,
         })
     };
     let disks = json!({"disks": [

@@ -213,7 +213,7 @@ fn a_node_reads_like_a_status_page() {
         "bootId": "b1",
         "version": "0.1.0",
         "disks": [{
-            "id": case.id(1), "pool": "p", "path": "/dev/sdb", "sizeBytes": 10_u64 << 30,
+            "id": case.id(1), "pool": "p", "path": "/dev/sdb", "shards": 1, "epoch": 12, "sizeBytes": 10_u64 << 30,
             "usedBytes": 0, "health": "Healthy",
             "reports": [{"bucket": 4, "epoch": 12, "answer": "Accepted"}],
         }],
@@ -265,10 +265,14 @@ fn a_map_reads_like_a_status_page() {
     let status = json!({
         "epoch": 9, "healthy": 1, "degraded": 1, "moving": 1,
         "changedAt": "2026-01-01T00:00:00Z",
-        "disks": [{"node": "n1", "id": case.id(1)}, {"node": "n2", "id": case.id(2)}],
+        "disks": [
+            {"node": "n1", "id": case.id(1), "shards": 1, "addresses": ["10.0.0.1:7420"]},
+            {"node": "n2", "id": case.id(2), "shards": 2},
+        ],
         "buckets": [
-            {"epoch": 1, "inSync": [0, 1]},
-            {"epoch": 9, "inSync": [0], "syncing": [1], "move": {"to": 1, "step": "Copying"}},
+            {"epoch": 1, "inSync": [0, 1], "since": [1, 1]},
+            {"epoch": 9, "inSync": [0], "syncing": [1], "since": [1, 9], "away": [2],
+             "move": {"to": 1, "step": "Copying", "since": 9}},
         ],
     });
     shows(

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 fn status(epoch: u64) -> Value {
     json!({
         "epoch": epoch, "healthy": 2, "degraded": 0, "moving": 0,
-        "disks": [{"node": "n1", "id": "0123456789abcdef0123456789abcdef"}],
-        "buckets": [{"epoch": 1, "inSync": [0]}, {"epoch": 1, "inSync": [0]}],
+        "disks": [{"node": "n1", "id": "0123456789abcdef0123456789abcdef", "shards": 1}],
+        "buckets": [{"epoch": 1, "inSync": [0], "since": [1]}, {"epoch": 1, "inSync": [0], "since": [1]}],
     })
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut empty = status(1);
     empty["buckets"][1]["inSync"] = json!([]);
     let mut short = status(1);
-    short["buckets"] = json!([{"epoch": 1, "inSync": [0]}]);
+    short["buckets"] = json!([{"epoch": 1, "inSync": [0], "since": [1]}]);
     vec![
         Row::create(
             "another name than the pool's",

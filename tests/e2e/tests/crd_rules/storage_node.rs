@@ -6,7 +6,7 @@ use serde_json::json;
 pub(crate) fn rows() -> Vec<Row> {
     let id = "0123456789abcdef0123456789abcdef";
     let disk = json!({
-        "id": id, "pool": "p", "path": "/dev/sdb", "sizeBytes": 1, "usedBytes": 0, "health": "Healthy",
+        "id": id, "pool": "p", "path": "/dev/sdb", "shards": 1, "epoch": 0, "sizeBytes": 1, "usedBytes": 0, "health": "Healthy",
     });
     let mut worn = disk.clone();
     worn["health"] = "Tired".into();
