@@ -51,6 +51,8 @@ const TABLE: &[Row] = &[
         &["node-agent/store", "node-agent/model"],
         &[],
     ),
+    // Below the frames: it knows none of our crates, and both shells know it.
+    row("node-agent/tls", &[], &[Tokio]),
     row("node-agent/methods", &["node-agent/model"], &[]),
     row("operator/placement", &["node-agent/model"], &[]),
     row("crds", &["node-agent/model"], &[Kube]),
@@ -75,7 +77,8 @@ const TABLE: &[Row] = &[
     ),
     row(
         "csi-driver/engine",
-        &["node-agent/model", "node-agent/protocol"],
+        // TLS is its shell's.
+        &["node-agent/model", "node-agent/protocol", "node-agent/tls"],
         &[TokioIfAsked],
     ),
     row(
@@ -99,6 +102,7 @@ const TABLE: &[Row] = &[
             "node-agent/protocol",
             "node-agent/replica",
             "node-agent/methods",
+            "node-agent/tls",
             "crds",
         ],
         &[Kube, Tokio],
