@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// Bytes that heads share.
@@ -72,6 +72,10 @@ impl Outbox {
                 pieces.append(&mut waiting.pieces);
             }
             if pieces.is_empty() {
+                // What is written to TLS may still wait there.
+                if let Err(error) = output.flush().await {
+                    return error;
+                }
                 self.filled.notified().await;
             } else if let Err(error) = write_gathered(&mut output, &mut pieces).await {
                 return error;
