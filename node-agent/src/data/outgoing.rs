@@ -200,6 +200,48 @@ mod tests {
         assert!(!out.has_bytes(&socket));
     }
 
+    fn tls() -> Tls {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("ours");
+        let files = authority.write(folder.path(), Kind::Good, &[&authority]);
+        Tls::open(files).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_tls_holds_back_is_known_and_sent() {
+        let (socket, mut reader) = connection(Some(&tls())).await;
+        let mut out = Outgoing::default();
+        let mut frames = 0_u32;
+        socket.writable().await.unwrap();
+        let everything_is_sent = loop {
+            out.push(
+                |head| head.extend([frames.to_le_bytes(); 500].as_flattened()),
+                Vec::new(),
+            );
+            frames += 1;
+            if !out.write(&socket).unwrap() {
+                break !out.has_bytes(&socket);
+            }
+        };
+        // TLS has taken all of it, and the kernel has not.
+        assert_eq!(out.waiting_bytes(), 0);
+        assert!(!everything_is_sent);
+        let writing = async {
+            while out.has_bytes(&socket) {
+                socket.writable().await.unwrap();
+                out.write(&socket).unwrap();
+            }
+        };
+        let reading = async {
+            let mut found = [[0; 4]; 500];
+            for frame in 0..frames {
+                reader.receive(found.as_flattened_mut()).await.unwrap();
+                assert!(found == [frame.to_le_bytes(); 500]);
+            }
+        };
+        tokio::join!(writing, reading);
+    }
+
     #[tokio::test]
     async fn everything_is_sent_in_order_however_slowly_it_is_read() {
         all_arrives_in_order(None).await;
@@ -207,9 +249,6 @@ mod tests {
 
     #[tokio::test]
     async fn everything_is_sent_in_order_with_tls_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new("ours");
-        let files = authority.write(folder.path(), Kind::Good, &[&authority]);
-        all_arrives_in_order(Some(&Tls::open(files).unwrap())).await;
+        all_arrives_in_order(Some(&tls())).await;
     }
 }

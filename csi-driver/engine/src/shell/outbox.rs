@@ -114,4 +114,24 @@ mod tests {
             assert_eq!(input.read_u8().await.unwrap(), 1, "it wakes up again");
         });
     }
+
+    #[test]
+    fn what_a_stream_keeps_until_it_is_flushed_leaves_too() {
+        let runtime = tokio::runtime::LocalRuntime::new().unwrap();
+        runtime.block_on(async {
+            let (output, mut input) = tokio::io::duplex(100);
+            let outbox = Rc::new(Outbox::default());
+            let writing = Rc::clone(&outbox);
+            tokio::task::spawn_local(async move {
+                writing.drain(tokio::io::BufWriter::new(output)).await
+            });
+            for number in 0..3 {
+                outbox.push(|head| head.push(number), Some(Bytes::from(vec![number; 4])));
+                outbox.wake();
+                let mut found = [9; 5];
+                input.read_exact(&mut found).await.unwrap();
+                assert_eq!(found, [number; 5]);
+            }
+        });
+    }
 }
