@@ -238,7 +238,7 @@ fn an_agent_does_not_begin_with_certificates_that_are_of_no_use() {
     for (options, words) in [
         (
             vec![("--tls-cert", &files.certificate)],
-            "--tls-key and --tls-ca is missing",
+            "--tls-key or --tls-ca is not given",
         ),
         (
             vec![

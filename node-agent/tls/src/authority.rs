@@ -21,6 +21,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
+    /// What a peer needs to find its way from a certificate up to the first authority.
+    between: String,
 }
 
 /// What may be odd about a certificate.
@@ -42,12 +44,24 @@ impl Authority {
     /// # Panics
     /// Here and below, if certificates or files can't be made: it is for tests.
     pub fn new(name: &str) -> Self {
-        let mut params = params(Vec::new(), name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("ring makes keys");
+        let (params, key) = authority(name);
         let certificate = params.self_signed(&key).expect("a CA signs itself");
         Self {
             certificate: certificate.pem(),
+            between: String::new(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// An authority that this one stands for.
+    #[must_use]
+    pub fn another(&self, name: &str) -> Self {
+        let (params, key) = authority(name);
+        let certificate = params.signed_by(&key, &self.issuer);
+        let certificate = certificate.expect("the authority signs").pem();
+        Self {
+            between: format!("{certificate}{}", self.between),
+            certificate,
             issuer: Issuer::new(params, key),
         }
     }
@@ -65,7 +79,7 @@ impl Authority {
         roots
     }
 
-    /// A new certificate and its key, as PEM.
+    /// A new certificate with those above it, and its key, as PEM.
     pub fn issue(&self, kind: Kind) -> (String, String) {
         let name = match kind {
             Kind::OtherName => "something-else",
@@ -83,7 +97,8 @@ impl Authority {
         let key = KeyPair::generate().expect("ring makes keys");
         let signed = params.signed_by(&key, &self.issuer);
         let certificate = signed.expect("the authority signs");
-        (certificate.pem(), key.serialize_pem())
+        let chain = format!("{}{}", certificate.pem(), self.between);
+        (chain, key.serialize_pem())
     }
 
     /// Puts a new certificate, its key and the authorities to be trusted into a folder, in place of
@@ -153,12 +168,15 @@ pub async fn accept_with(
 fn parsed(
     (certificate, key): &(String, String),
 ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
+    let chain: Result<_, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
-    (
-        vec![certificate.expect("it is PEM")],
-        key.expect("it is PEM"),
-    )
+    (chain.expect("it is PEM"), key.expect("it is PEM"))
+}
+
+fn authority(name: &str) -> (CertificateParams, KeyPair) {
+    let mut params = params(Vec::new(), name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params, KeyPair::generate().expect("ring makes keys"))
 }
 
 fn params(names: Vec<String>, name: &str) -> CertificateParams {

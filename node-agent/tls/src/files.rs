@@ -24,7 +24,7 @@ pub struct TlsFiles {
 pub enum FilesError {
     /// Some of the files are named and some not.
     #[error(
-        "TLS needs --tls-cert, --tls-key and --tls-ca, but {missing} is missing; give all three, or none for plain TCP"
+        "TLS needs --tls-cert, --tls-key and --tls-ca, and {missing} is not given; give all three, or none for plain TCP"
     )]
     Incomplete {
         /// The options that are missing.
@@ -111,7 +111,7 @@ impl TlsFiles {
                 ];
                 let missing = given.iter().filter(|(_, is_given)| !is_given);
                 let missing: Vec<_> = missing.map(|(option, _)| *option).collect();
-                let missing = missing.join(" and ");
+                let missing = missing.join(" or ");
                 Err(FilesError::Incomplete { missing })
             }
         }
@@ -138,7 +138,7 @@ mod tests {
         let error = TlsFiles::all_or_none(path(), None, None).unwrap_err();
         let error = error.to_string();
         assert!(
-            error.contains("--tls-key and --tls-ca is missing"),
+            error.contains("--tls-key or --tls-ca is not given"),
             "{error}"
         );
     }

@@ -137,6 +137,31 @@ async fn a_client_without_the_right_certificate_is_refused() {
 }
 
 #[tokio::test]
+async fn certificates_between_a_side_and_its_authority_come_with_its_own() {
+    let rig = Rig::new();
+    let tls = rig.good();
+    let below = rig.ours.another("below ours");
+    let files = below.write(&rig.path().join("below"), Kind::Good, &[&rig.ours]);
+    let own = Tls::open(files.clone()).unwrap();
+    for (one, other) in [(&tls, &own), (&own, &tls)] {
+        let (server, client) = pair().await;
+        let server = Stream::accept(server, Some(one));
+        let (serving, calling) = meet(server, Stream::connect(client, Some(other))).await;
+        serving.unwrap();
+        calling.unwrap();
+    }
+    let chain = std::fs::read_to_string(&files.certificate).unwrap();
+    let end = "-----END CERTIFICATE-----\n";
+    let (own, _) = chain.split_once(end).unwrap();
+    std::fs::write(&files.certificate, format!("{own}{end}")).unwrap();
+    let error = Tls::open(files).unwrap_err();
+    assert!(
+        matches!(error, FilesError::WouldBeRefused { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_server_without_the_right_certificate_is_refused() {
     let rig = Rig::new();
     let tls = rig.good();
