@@ -4,7 +4,7 @@
 //! model   <- protocol, store, placement, methods, crds, node-agent
 //! store   <- replica, node-agent     protocol <- engine, replica     placement <- operator, sim
 //! engine  <- csi-driver, sim replica  <- node-agent, sim     device    <- csi-driver     methods <- node-agent
-//! crds    <- operator, csi-driver, node-agent, e2e
+//! crds    <- operator, csi-driver, node-agent, e2e           tls       <- engine (its shell), node-agent
 //! ```
 //!
 //! Tests (dev-dependencies, and the crates in `tests/`) may also name what lies below the crates they test, since they
