@@ -7,6 +7,7 @@ use crate::offline;
 use crate::run::{self, Options};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+use moraine_tls::TlsFiles;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -94,6 +95,8 @@ struct ServeArgs {
     /// File with the cluster's secret, at least 32 bytes. Who hasn't got it gets nothing.
     #[arg(long)]
     secret_file: PathBuf,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Name of this node.
     #[arg(long)]
     node: String,
@@ -109,6 +112,20 @@ struct ServeArgs {
     create: Option<u64>,
 }
 
+/// Certificates of the data plane: all three, or none for plain TCP.
+#[derive(Debug, clap::Args)]
+struct TlsArgs {
+    /// Encrypt the data plane: PEM file with this agent's certificate, for moraine-data-plane.
+    #[arg(long = "tls-cert", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// PEM file with the certificate's key.
+    #[arg(long = "tls-key", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// PEM file with the authorities that a peer's certificate may be of.
+    #[arg(long = "tls-ca", value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
 /// Runs the program; the exit code says whether it ended as it should.
 pub fn main(args: Args) -> ExitCode {
     if !matches!(args.command, Command::Store(_)) {
@@ -116,7 +133,9 @@ pub fn main(args: Args) -> ExitCode {
     }
     let ended = match args.command {
         Command::Run(args) => until_stopped(|stop| run::agent(options(args), stop)),
-        Command::Serve(args) => until_stopped(|stop| data::serve(data_options(args), stop)),
+        Command::Serve(args) => {
+            data_options(args).and_then(|options| until_stopped(|stop| data::serve(options, stop)))
+        }
         Command::Map(args) => draft::print(&args),
         Command::Store(args) => return offline::main(args),
     };
@@ -163,15 +182,17 @@ fn options(args: RunArgs) -> Options {
     }
 }
 
-fn data_options(args: ServeArgs) -> data::Options {
-    data::Options {
+fn data_options(args: ServeArgs) -> Result<data::Options> {
+    let TlsArgs { cert, key, ca } = args.tls;
+    Ok(data::Options {
+        tls: TlsFiles::all_or_none(cert, key, ca)?,
         map: args.map,
         secret: args.secret_file,
         node: args.node,
         listen: args.listen,
         disks: args.disks,
         create_bytes: args.create,
-    }
+    })
 }
 
 /// Runs `work` until it ends or the program is asked to stop, which it is told by the future it gets.

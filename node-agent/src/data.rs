@@ -17,6 +17,7 @@ mod outgoing;
 mod peers;
 mod session;
 mod shard;
+mod socket;
 
 use anyhow::{Context, Result, ensure};
 use identity::Identity;
@@ -27,6 +28,7 @@ use moraine_replica::Options as ReplicaOptions;
 use moraine_store::FormatOptions;
 use moraine_store::disk::{Allocation, Device, OpenOptions, create_file};
 use moraine_store::format::SEGMENT_BLOCKS;
+use moraine_tls::TlsFiles;
 use peers::Peers;
 use shard::{Start, Told};
 use std::collections::BTreeMap;
@@ -47,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) map: PathBuf,
     /// The file with the cluster's secret.
     pub(crate) secret: PathBuf,
+    /// The certificates of this agent, if connections are encrypted.
+    pub(crate) tls: Option<TlsFiles>,
     /// Name of the node.
     pub(crate) node: String,
     /// Where to listen.
@@ -79,7 +83,8 @@ type Shards = BTreeMap<(DiskId, u32), mpsc::Sender<Told>>;
 pub(crate) async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
     let mut followed = Followed::open(options.map)?;
     let map = Arc::clone(followed.map());
-    let identity = Arc::new(Identity::read(&options.secret, &options.node, map.cluster)?);
+    let identity = Identity::read(&options.secret, &options.node, map.cluster, options.tls)?;
+    let identity = Arc::new(identity);
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("listening on {}", options.listen))?;

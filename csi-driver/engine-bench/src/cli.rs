@@ -7,7 +7,7 @@ use crate::load::{Load, Mode};
 use crate::nbd;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use moraine_engine::shell::{AttachOptions, Attachment, MapSource, read_secret};
+use moraine_engine::shell::{AttachOptions, Attachment, MapSource, TlsFiles, read_secret};
 use moraine_model::VolumeId;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +45,8 @@ struct VolumeArgs {
     /// The secret of the cluster: a file of at least 32 bytes.
     #[arg(long)]
     secret_file: PathBuf,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// The volume's folder on this machine, which must be the same after a restart.
     #[arg(long)]
     state: PathBuf,
@@ -63,6 +65,20 @@ struct VolumeArgs {
     /// How long attaching may take, in seconds.
     #[arg(long, default_value_t = 30)]
     attach_limit: u64,
+}
+
+/// Certificates of the data plane: all three, or none for plain TCP.
+#[derive(Debug, clap::Args)]
+struct TlsArgs {
+    /// Speak TLS with the agents: PEM file with this side's certificate, for moraine-data-plane.
+    #[arg(long = "tls-cert", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// PEM file with the certificate's key.
+    #[arg(long = "tls-key", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// PEM file with the authorities that an agent's certificate may be of.
+    #[arg(long = "tls-ca", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -140,6 +156,8 @@ async fn attach(args: VolumeArgs) -> Result<Attachment> {
     let volume = (args.volume, args.size);
     let map = MapSource::File(args.map);
     let mut options = AttachOptions::new(map, secret, volume, args.attach, args.state);
+    let TlsArgs { cert, key, ca } = args.tls;
+    options.tls = TlsFiles::all_or_none(cert, key, ca)?;
     options.read_only = args.read_only;
     let attachment = options.open()?;
     let limit = Duration::from_secs(args.attach_limit);

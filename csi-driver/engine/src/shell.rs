@@ -27,6 +27,7 @@ pub use attachment::Attachment;
 pub use driver::EndReason;
 pub use gather::write_gathered;
 pub use map::MapChangeError;
+pub use moraine_tls::{FilesError, TlsFiles};
 pub use options::{AttachOptions, MapSource, OpenError, read_secret};
 pub use state::StateError;
 pub use status::{Phase, Status};

@@ -3,6 +3,7 @@
 //! The steps are the protocol's; here they meet a socket. A peer gets so much time for each of them,
 //! and no more bytes are read than a step may have.
 
+use super::socket::{Loose, Socket};
 use crate::boot;
 use anyhow::{Context, Result, bail, ensure};
 use moraine_model::{ClusterId, DiskId};
@@ -10,9 +11,9 @@ use moraine_protocol::handshake::{
     BootId, Caller, Client, Local, NodeName, Nonce, Peer, Refused, Reject, Secret, Server, Wanted,
 };
 use moraine_protocol::{Group, HEADER_BYTES, Header, Versions};
+use moraine_tls::{Stream, Tls, TlsFiles};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::Path;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// What this agent knows of itself.
@@ -22,15 +23,21 @@ pub(super) struct Identity {
     boot: BootId,
     cluster: ClusterId,
     secret: Secret,
+    tls: Option<Tls>,
 }
 
 /// A frame of the handshake.
 type Frame = (Header, Vec<u8>);
 
 impl Identity {
-    /// The identity of this boot of the node, with the secret in a file; white space around it doesn't
-    /// count.
-    pub(super) fn read(secret: &Path, node: &str, cluster: ClusterId) -> Result<Self> {
+    /// The identity of this boot of the node, with the secret in a file (white space around it doesn't
+    /// count), and with certificates if connections are encrypted.
+    pub(super) fn read(
+        secret: &Path,
+        node: &str,
+        cluster: ClusterId,
+        tls: Option<TlsFiles>,
+    ) -> Result<Self> {
         let reading = || format!("reading the secret {}", secret.display());
         let bytes = std::fs::read(secret).with_context(reading)?;
         let digits = boot::id()?.replace('-', "");
@@ -39,89 +46,93 @@ impl Identity {
             boot: BootId(u128::from_str_radix(&digits, 16).context("reading the boot id")?),
             cluster,
             secret: Secret::new(bytes.trim_ascii()).with_context(reading)?,
+            tls: tls.map(Tls::open).transpose()?,
         })
     }
 
-    fn local(&self) -> Local<'_> {
+    fn local<'a>(&'a self, channel: &'a [u8]) -> Local<'a> {
         Local {
             versions: Versions::OURS,
             cluster: self.cluster,
             node: self.node.clone(),
             boot: self.boot,
             secret: &self.secret,
-            channel: &[],
+            channel,
         }
     }
 
     /// Makes a connection usable for calls to a shard: the connection, and how many calls it may have.
     pub(super) async fn introduce(
         &self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         disk: DiskId,
         shard: u32,
-    ) -> Result<(TcpStream, u32)> {
+    ) -> Result<(Socket, u32)> {
         let wanted = Wanted {
             caller: Caller::Replica,
             disk,
             shard,
         };
-        let (client, hello) = Client::start(self.local(), wanted, nonce()?);
-        stream.write_all(&hello).await?;
+        let mut stream = Stream::connect(stream, self.tls.as_ref()).await?;
+        let channel = stream.channel()?;
+        let (client, hello) = Client::start(self.local(&channel), wanted, nonce()?);
+        stream.send(&hello).await?;
         let (header, body) = receive(&mut stream).await?;
         let (proved, proof) = client.challenge(&header, &body)?;
-        stream.write_all(&proof).await?;
+        stream.send(&proof).await?;
         let (header, body) = receive(&mut stream).await?;
         let session = proved.welcome(&header, &body)?;
-        Ok((stream, session.credits))
+        Ok((Socket::new(Loose::of(stream)?)?, session.credits))
     }
 
     /// Finds out who calls, and lets in who is of the cluster and asks for a shard that `shards_of`
     /// knows the number of.
     pub(super) async fn welcome(
         &self,
-        stream: &mut TcpStream,
+        stream: TcpStream,
         credits: u32,
         shards_of: impl Fn(DiskId) -> Option<u32>,
-    ) -> Result<Peer> {
-        let server = Server::new(self.local(), nonce()?);
-        let (header, body) = receive(stream).await?;
-        let (challenged, challenge) = answer(stream, server.hello(&header, &body)).await?;
-        stream.write_all(&challenge).await?;
-        let (header, body) = receive(stream).await?;
-        let proven = answer(stream, challenged.proof(&header, &body)).await?;
+    ) -> Result<(Peer, Loose)> {
+        let mut stream = Stream::accept(stream, self.tls.as_ref()).await?;
+        let channel = stream.channel()?;
+        let server = Server::new(self.local(&channel), nonce()?);
+        let (header, body) = receive(&mut stream).await?;
+        let (challenged, challenge) = answer(&mut stream, server.hello(&header, &body)).await?;
+        stream.send(&challenge).await?;
+        let (header, body) = receive(&mut stream).await?;
+        let proven = answer(&mut stream, challenged.proof(&header, &body)).await?;
         let welcomed = match shards_of(proven.peer().wanted.disk) {
             Some(shards) => proven.welcome(credits, shards),
             None => Err(proven.reject(Reject::NoSuchDisk)),
         };
-        let (peer, welcome) = answer(stream, welcomed).await?;
-        stream.write_all(&welcome).await?;
-        Ok(peer)
+        let (peer, welcome) = answer(&mut stream, welcomed).await?;
+        stream.send(&welcome).await?;
+        Ok((peer, Loose::of(stream)?))
     }
 }
 
 /// The next step, or the end: a peer that is refused is told what it may know.
-async fn answer<T>(stream: &mut TcpStream, step: Result<T, Refused>) -> Result<T> {
+async fn answer<T>(stream: &mut Stream, step: Result<T, Refused>) -> Result<T> {
     match step {
         Ok(next) => Ok(next),
         Err(refused) => {
             if let Some(frame) = &refused.answer {
                 // That it can't be told changes nothing.
-                let _ = stream.write_all(frame).await;
+                let _ = stream.send(frame).await;
             }
             bail!(refused.error)
         }
     }
 }
 
-async fn receive(stream: &mut TcpStream) -> Result<Frame> {
+async fn receive(stream: &mut Stream) -> Result<Frame> {
     let mut bytes = [0; HEADER_BYTES];
-    let read = stream.read_exact(&mut bytes).await;
-    read.context("the other side closed the connection before it proved who it is")?;
+    stream.receive(&mut bytes).await?;
     let header = Header::decode(&bytes)?;
     // Before anything is allocated: what may come before the proof is small.
     header.expect(Group::Handshake)?;
     let mut body = vec![0; header.body_bytes()];
-    stream.read_exact(&mut body).await?;
+    stream.receive(&mut body).await?;
     Ok((header, body))
 }
 

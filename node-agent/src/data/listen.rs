@@ -69,20 +69,16 @@ pub(super) async fn accept(listener: TcpListener, identity: Arc<Identity>, shard
 }
 
 impl Door {
-    async fn enter(&self, mut stream: TcpStream, from: SocketAddr) -> Result<()> {
+    async fn enter(&self, stream: TcpStream, from: SocketAddr) -> Result<()> {
         stream.set_nodelay(true)?;
         let shards_of = |disk| self.counts.get(&disk).copied();
-        let peer = self
-            .identity
-            .welcome(&mut stream, CREDITS, shards_of)
-            .await?;
+        let (peer, loose) = self.identity.welcome(stream, CREDITS, shards_of).await?;
         let wanted = peer.wanted;
         tracing::info!(%from, node = %peer.node, caller = ?wanted.caller, disk = %wanted.disk,
             shard = wanted.shard, "connected");
         let shard = self.shards.get(&(wanted.disk, wanted.shard));
         let shard = shard.context("the shard is not served")?;
-        let stream = stream.into_std()?;
-        let told = shard.send(Told::Connection(stream, CREDITS)).await;
+        let told = shard.send(Told::Connection(loose, CREDITS)).await;
         told.context("the shard is not served any more")
     }
 }

@@ -1,10 +1,10 @@
 //! What waits to be written to a connection: heads of frames, and blocks that follow them as they
 //! lie in memory.
 
+use super::socket::Socket;
 use moraine_store::Buffer;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use tokio::net::TcpStream;
 
 /// Pieces that one system call writes at most.
 const PIECES_MAX: usize = 64;
@@ -57,6 +57,11 @@ impl Outgoing {
         self.waiting_bytes
     }
 
+    /// Whether there is anything for the kernel yet, here or in the connection.
+    pub(super) fn has_bytes(&self, socket: &Socket) -> bool {
+        self.waiting_bytes > 0 || socket.holds_bytes()
+    }
+
     /// Blocks that were written since the last call.
     pub(super) fn take_done(&mut self) -> Vec<Buffer> {
         std::mem::take(&mut self.done)
@@ -72,7 +77,7 @@ impl Outgoing {
     }
 
     /// Writes what the connection takes without waiting; whether that was all.
-    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    pub(super) fn write(&mut self, socket: &Socket) -> io::Result<bool> {
         while !self.pieces.is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let mut skip = self.written;
@@ -81,13 +86,17 @@ impl Outgoing {
                 skip = 0;
             }
             let count = self.pieces.len().min(PIECES_MAX);
-            match stream.try_write_vectored(&slices[..count]) {
+            match socket.try_write_vectored(&slices[..count]) {
                 Ok(bytes) => self.advance(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        match socket.flush() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -106,10 +115,12 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket::Loose;
     use super::*;
     use moraine_model::BLOCK_BYTES;
-    use std::io::Read;
-    use tokio::net::TcpListener;
+    use moraine_tls::authority::{Authority, Kind};
+    use moraine_tls::{Stream, Tls};
+    use tokio::net::{TcpListener, TcpStream};
 
     /// Frames of all sizes, more than a socket holds, and their bytes one behind the other.
     fn frames() -> (Outgoing, Vec<u8>) {
@@ -139,32 +150,105 @@ mod tests {
         assert_eq!(out.into_blocks().len(), blocks);
     }
 
-    #[tokio::test]
-    async fn everything_is_sent_in_order_however_slowly_it_is_read() {
+    /// Two ends of a connection, the server's as a shard has it.
+    async fn connection(tls: Option<&Tls>) -> (Socket, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received).unwrap();
-            received
-        });
-        let (stream, _) = listener.accept().await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let accepting = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut stream = Stream::accept(tcp, tls).await.unwrap();
+            stream.receive(&mut [0]).await.unwrap();
+            Socket::new(Loose::of(stream).unwrap()).unwrap()
+        };
+        let connecting = async {
+            let tcp = TcpStream::connect(to).await.unwrap();
+            let mut stream = Stream::connect(tcp, tls).await.unwrap();
+            stream.send(&[1]).await.unwrap();
+            stream
+        };
+        tokio::join!(accepting, connecting)
+    }
+
+    async fn all_arrives_in_order(tls: Option<&Tls>) {
+        let (socket, mut reader) = connection(tls).await;
         let (mut out, all) = frames();
         assert_eq!(out.waiting_bytes(), all.len());
         let are_blocks = |piece: &&Piece| matches!(piece, Piece::Blocks(_));
         let mut blocks = out.pieces.iter().filter(are_blocks).count();
-        while !out.write(&stream).unwrap() {
-            blocks -= out.take_done().len();
-            stream.writable().await.unwrap();
-        }
+        let writing = async {
+            let mut refused = 0;
+            while !out.write(&socket).unwrap() {
+                assert!(out.has_bytes(&socket), "what is not sent is known");
+                blocks -= out.take_done().len();
+                socket.writable().await.unwrap();
+                refused += 1;
+            }
+            refused
+        };
+        let mut received = vec![0; all.len()];
+        let reading = async {
+            for piece in received.chunks_mut(10_000) {
+                reader.receive(piece).await.unwrap();
+            }
+        };
+        let (refused, ()) = tokio::join!(writing, reading);
+        assert!(refused > 0, "the connection was never full");
+        assert!(received == all);
         blocks -= out.take_done().len();
-        assert_eq!(
-            (blocks, out.waiting_bytes()),
-            (0, 0),
-            "all blocks come back"
-        );
-        drop(stream);
-        assert!(reader.join().unwrap() == all);
+        assert_eq!(blocks, 0, "all blocks come back");
+        assert_eq!(out.waiting_bytes(), 0);
+        assert!(!out.has_bytes(&socket));
+    }
+
+    fn tls() -> Tls {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("ours");
+        let files = authority.write(folder.path(), Kind::Good, &[&authority]);
+        Tls::open(files).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_tls_holds_back_is_known_and_sent() {
+        let (socket, mut reader) = connection(Some(&tls())).await;
+        let mut out = Outgoing::default();
+        let mut frames = 0_u32;
+        socket.writable().await.unwrap();
+        let everything_is_sent = loop {
+            out.push(
+                |head| head.extend([frames.to_le_bytes(); 500].as_flattened()),
+                Vec::new(),
+            );
+            frames += 1;
+            if !out.write(&socket).unwrap() {
+                break !out.has_bytes(&socket);
+            }
+        };
+        // TLS has taken all of it, and the kernel has not.
+        assert_eq!(out.waiting_bytes(), 0);
+        assert!(!everything_is_sent);
+        let writing = async {
+            while out.has_bytes(&socket) {
+                socket.writable().await.unwrap();
+                out.write(&socket).unwrap();
+            }
+        };
+        let reading = async {
+            let mut found = [[0; 4]; 500];
+            for frame in 0..frames {
+                reader.receive(found.as_flattened_mut()).await.unwrap();
+                assert!(found == [frame.to_le_bytes(); 500]);
+            }
+        };
+        tokio::join!(writing, reading);
+    }
+
+    #[tokio::test]
+    async fn everything_is_sent_in_order_however_slowly_it_is_read() {
+        all_arrives_in_order(None).await;
+    }
+
+    #[tokio::test]
+    async fn everything_is_sent_in_order_with_tls_too() {
+        all_arrives_in_order(Some(&tls())).await;
     }
 }

@@ -5,8 +5,9 @@
 
 use super::identity::Identity;
 use super::outgoing::Outgoing;
-use super::session::{read_payload, receive};
+use super::session::read_payload;
 use super::shard::Server;
+use super::socket::Socket;
 use anyhow::{Context, Result, ensure};
 use moraine_model::{BLOCK_BYTES, DiskId};
 use moraine_protocol::{Group, Inbox, MapFile, Request, RequestId, decode_reply, encode_request};
@@ -130,7 +131,7 @@ async fn converse(
             .await
     };
     let connected = timeout(PATIENCE, connecting).await;
-    let (stream, credits) = connected.context("no answer in time")??;
+    let (socket, credits) = connected.context("no answer in time")??;
     let mut inbox = Inbox::default();
     let mut out = Outgoing::default();
     let mut next = 0;
@@ -144,16 +145,16 @@ async fn converse(
                 waiting.insert(id, Waiting { call, since: Instant::now() });
                 out.push(|bytes| encode_request(id, &request, bytes), Vec::new());
             }
-            bytes = receive(&stream, inbox.room()) => {
+            bytes = socket.receive(inbox.room()) => {
                 let bytes = bytes?;
                 ensure!(bytes > 0, "the other side closed the connection");
                 inbox.filled(bytes);
-                while take_reply(server, &stream, &mut inbox, waiting).await? {}
+                while take_reply(server, &socket, &mut inbox, waiting).await? {}
             }
-            ready = stream.writable(), if out.waiting_bytes() > 0 => ready?,
+            ready = socket.writable(), if out.has_bytes(&socket) => ready?,
             () = tokio::time::sleep(PATIENCE), if !waiting.is_empty() => {}
         }
-        out.write(&stream)?;
+        out.write(&socket)?;
         let late = waiting.values().any(|call| call.since.elapsed() > PATIENCE);
         ensure!(!late, "no answer in time");
     }
@@ -162,7 +163,7 @@ async fn converse(
 /// Hands over the next whole reply, if one is there.
 async fn take_reply(
     server: &Server,
-    stream: &TcpStream,
+    socket: &Socket,
     inbox: &mut Inbox,
     waiting: &mut BTreeMap<RequestId, Waiting>,
 ) -> Result<bool> {
@@ -175,7 +176,7 @@ async fn take_reply(
         0 => None,
         bytes => {
             let mut buffer = server.buffer(bytes / BLOCK_BYTES);
-            timeout(PATIENCE, read_payload(stream, inbox, &mut buffer))
+            timeout(PATIENCE, read_payload(socket, inbox, &mut buffer))
                 .await
                 .context("the data of an answer doesn't come")??;
             Some(buffer)

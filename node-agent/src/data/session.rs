@@ -2,6 +2,7 @@
 
 use super::outgoing::Outgoing;
 use super::shard::Server;
+use super::socket::Socket;
 use anyhow::{Context, Result, ensure};
 use moraine_model::BLOCK_BYTES;
 use moraine_protocol::{
@@ -12,7 +13,6 @@ use moraine_store::Buffer;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// Bytes of answers that may wait for a connection before no more requests are read from it.
@@ -22,7 +22,7 @@ const ANSWER_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Session {
     id: SessionId,
-    stream: TcpStream,
+    socket: Socket,
     credits: u32,
     unanswered: Cell<u32>,
     order: RefCell<RequestOrder>,
@@ -32,10 +32,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, stream: TcpStream, credits: u32) -> Self {
+    pub(super) fn new(id: SessionId, socket: Socket, credits: u32) -> Self {
         Self {
             id,
-            stream,
+            socket,
             credits,
             unanswered: Cell::new(0),
             order: RefCell::default(),
@@ -51,7 +51,7 @@ impl Session {
             while self.take_request(&mut inbox, &server).await? {}
             server.wake();
             self.wait_for_room().await;
-            match receive(&self.stream, inbox.room()).await? {
+            match self.socket.receive(inbox.room()).await? {
                 0 => return Ok(()),
                 bytes => inbox.filled(bytes),
             }
@@ -75,7 +75,7 @@ impl Session {
             0 => None,
             bytes => {
                 let mut buffer = server.buffer(bytes / BLOCK_BYTES);
-                read_payload(&self.stream, inbox, &mut buffer).await?;
+                read_payload(&self.socket, inbox, &mut buffer).await?;
                 Some(buffer)
             }
         };
@@ -101,7 +101,7 @@ impl Session {
     /// Sends what the connection takes now, and gives back the blocks that are sent.
     pub(super) fn flush(&self) -> io::Result<Vec<Buffer>> {
         let mut out = self.out.borrow_mut();
-        if !out.write(&self.stream)? {
+        if !out.write(&self.socket)? {
             self.moved.notify_waiters();
         }
         Ok(out.take_done())
@@ -115,14 +115,14 @@ impl Session {
 
     /// Whether answers wait for the connection.
     pub(super) fn has_answers(&self) -> bool {
-        self.out.borrow().waiting_bytes() > 0
+        self.out.borrow().has_bytes(&self.socket)
     }
 
     /// Goes on sending whenever the connection takes more, until it ends.
     pub(super) async fn drain(self: Rc<Self>, server: Rc<Server>) -> Result<()> {
         loop {
             while self.has_answers() {
-                self.stream.writable().await?;
+                self.socket.writable().await?;
                 server.recycle(self.flush().context("sending an answer")?);
                 self.moved.notify_waiters();
             }
@@ -131,26 +131,15 @@ impl Session {
     }
 }
 
-/// Reads what is there, waiting for something; zero at the end.
-pub(super) async fn receive(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        match stream.try_read(room) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return other,
-        }
-    }
-}
-
 /// Fills `into` with a payload: what is in the inbox, and the rest from the connection.
 pub(super) async fn read_payload(
-    stream: &TcpStream,
+    socket: &Socket,
     inbox: &mut Inbox,
     into: &mut [u8],
 ) -> Result<()> {
     let mut done = inbox.take(into);
     while done < into.len() {
-        let bytes = receive(stream, &mut into[done..]).await?;
+        let bytes = socket.receive(&mut into[done..]).await?;
         ensure!(bytes > 0, "the connection ended in the middle of a frame");
         done += bytes;
     }

@@ -13,6 +13,7 @@
 use super::Event;
 use super::peers::Peers;
 use super::session::Session;
+use super::socket::{Loose, Socket};
 use anyhow::{Context, Result};
 use moraine_model::DiskId;
 use moraine_protocol::{MapFile, Request, RequestId};
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -40,7 +40,7 @@ const LONG_PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) enum Told {
     /// A connection whose other side has proved itself, and how many requests it may have.
-    Connection(std::net::TcpStream, u32),
+    Connection(Loose, u32),
     /// The newest map.
     Map(Arc<MapFile>),
 }
@@ -125,8 +125,8 @@ fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 async fn listen(server: &Rc<Server>, mut told: mpsc::Receiver<Told>) {
     while let Some(told) = told.recv().await {
         match told {
-            Told::Connection(stream, credits) => match TcpStream::from_std(stream) {
-                Ok(stream) => server.connect(stream, credits),
+            Told::Connection(loose, credits) => match Socket::new(loose) {
+                Ok(socket) => server.connect(socket, credits),
                 Err(error) => tracing::warn!("a connection is dropped: {error}"),
             },
             Told::Map(map) => {
@@ -213,11 +213,11 @@ impl Server {
         });
     }
 
-    fn connect(self: &Rc<Self>, stream: TcpStream, credits: u32) {
+    fn connect(self: &Rc<Self>, socket: Socket, credits: u32) {
         let id = SessionId(self.next_session.get());
         self.next_session.set(id.0 + 1);
-        let from = stream.peer_addr().map(|from| from.to_string());
-        let session = Rc::new(Session::new(id, stream, credits));
+        let from = socket.peer_addr().map(|from| from.to_string());
+        let session = Rc::new(Session::new(id, socket, credits));
         self.sessions.borrow_mut().insert(id, Rc::clone(&session));
         let server = Rc::clone(self);
         spawn_local(async move {

@@ -1,19 +1,21 @@
 //! A client that does one thing after another: what an engine says to one agent, without an engine.
 
 use crate::rig::Rig;
+use anyhow::Result;
 use moraine_model::{
     BLOCK_BYTES, BlockRange, ChunkIndex, Cut, Generation, Share, Stamp, VolumeId, block_checksums,
     bucket_of,
 };
 use moraine_protocol::handshake::{
-    BootId, Caller, Client as Handshake, HandshakeError, Local, NodeName, Secret, Wanted,
+    BootId, Caller, Client as Handshake, Local, NodeName, Secret, Wanted,
 };
 use moraine_protocol::{
     At, Block, Content, HEADER_BYTES, Header, Reply, Request, RequestId, Under, Versions,
     decode_reply, encode_request,
 };
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use moraine_tls::{Stream, StreamError, Tls};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 
 /// What write number `value` leaves in some blocks.
 pub(crate) fn pattern(first: u16, count: u16, value: u8) -> Vec<u8> {
@@ -23,7 +25,7 @@ pub(crate) fn pattern(first: u16, count: u16, value: u8) -> Vec<u8> {
 }
 
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Waited,
     next: u64,
     /// The data of the reply that came last.
     data: Vec<u8>,
@@ -37,31 +39,70 @@ pub(crate) struct Volume {
     opened: (Stamp, Cut),
 }
 
-fn receive(stream: &mut TcpStream) -> (Header, Vec<u8>) {
-    let mut bytes = [0; HEADER_BYTES];
-    stream.read_exact(&mut bytes).unwrap();
-    let header = Header::decode(&bytes).unwrap();
-    let mut body = vec![0; header.body_bytes()];
-    stream.read_exact(&mut body).unwrap();
-    (header, body)
+/// A stream whose every step is waited for.
+struct Waited {
+    runtime: Runtime,
+    stream: Stream,
+}
+
+impl Waited {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        self.runtime.block_on(self.stream.send(bytes))
+    }
+
+    fn receive(&mut self, room: &mut [u8]) -> Result<(), StreamError> {
+        self.runtime.block_on(self.stream.receive(room))
+    }
+
+    fn frame(&mut self) -> Result<(Header, Vec<u8>)> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.receive(&mut bytes)?;
+        let header = Header::decode(&bytes)?;
+        let mut body = vec![0; header.body_bytes()];
+        self.receive(&mut body)?;
+        Ok((header, body))
+    }
 }
 
 impl Client {
-    pub(crate) fn connect(
+    /// Connects as the rig's agents do.
+    pub(crate) fn connect(rig: &Rig, agent: usize, secret: &[u8; 32]) -> Result<Self> {
+        let tls = rig.tls_files().map(Tls::open).transpose()?;
+        let begin = async |tcp| Ok(Stream::connect(tcp, tls.as_ref()).await?);
+        Self::begin(rig, agent, secret, begin)
+    }
+
+    /// Connects without TLS.
+    pub(crate) fn connect_plain(rig: &Rig, agent: usize, secret: &[u8; 32]) -> Result<Self> {
+        let begin = async |tcp| Ok(Stream::connect(tcp, None).await?);
+        Self::begin(rig, agent, secret, begin)
+    }
+
+    /// Connects, and begins on the connection however the test wants.
+    pub(crate) fn begin(
         rig: &Rig,
         agent: usize,
         secret: &[u8; 32],
-    ) -> Result<Self, HandshakeError> {
-        let mut stream = TcpStream::connect(rig.address(agent)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let secret = Secret::new(secret).unwrap();
+        begin: impl AsyncFnOnce(TcpStream) -> Result<Stream>,
+    ) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let stream = runtime.block_on(async {
+            let tcp = TcpStream::connect(rig.address(agent)).await?;
+            tcp.set_nodelay(true)?;
+            begin(tcp).await
+        })?;
+        let channel = stream.channel()?;
+        let mut stream = Waited { runtime, stream };
+        let secret = Secret::new(secret)?;
         let local = Local {
             versions: Versions::OURS,
             cluster: rig.map.cluster,
-            node: NodeName::new("engine").unwrap(),
+            node: NodeName::new("engine")?,
             boot: BootId(1),
             secret: &secret,
-            channel: &[],
+            channel: &channel,
         };
         let wanted = Wanted {
             caller: Caller::Engine,
@@ -69,11 +110,11 @@ impl Client {
             shard: 0,
         };
         let (handshake, hello) = Handshake::start(local, wanted, [7; 32]);
-        stream.write_all(&hello).unwrap();
-        let (header, body) = receive(&mut stream);
+        stream.send(&hello)?;
+        let (header, body) = stream.frame()?;
         let (handshake, proof) = handshake.challenge(&header, &body)?;
-        stream.write_all(&proof).unwrap();
-        let (header, body) = receive(&mut stream);
+        stream.send(&proof)?;
+        let (header, body) = stream.frame()?;
         handshake.welcome(&header, &body)?;
         Ok(Self {
             stream,
@@ -93,19 +134,19 @@ impl Client {
     }
 
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.stream.send(bytes).unwrap();
     }
 
     pub(crate) fn receive(&mut self) -> (RequestId, Reply) {
-        let (header, body) = receive(&mut self.stream);
+        let (header, body) = self.stream.frame().unwrap();
         self.data.resize(header.payload_bytes(), 0);
-        self.stream.read_exact(&mut self.data).unwrap();
+        self.stream.receive(&mut self.data).unwrap();
         decode_reply(&header, &body).unwrap()
     }
 
     /// Whether the other side ends the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0; 1]), Ok(0) | Err(_))
+        self.stream.receive(&mut [0; 1]).is_err()
     }
 
     fn ask(&mut self, request: &Request, data: &[u8]) -> Reply {
@@ -113,6 +154,28 @@ impl Client {
         let (id, reply) = self.receive();
         assert_eq!(id, asked);
         reply
+    }
+
+    /// The bytes of the reply that came last.
+    pub(crate) fn data_of(&self, reply: Reply) -> Vec<u8> {
+        let Reply::Data { parts } = reply else {
+            panic!("{reply:?}");
+        };
+        let mut data = &self.data[..];
+        let mut bytes = Vec::new();
+        for part in parts {
+            let length = part.version.range.bytes();
+            if part.checksums.is_empty() {
+                bytes.resize(bytes.len() + length, 0);
+            } else {
+                let (here, rest) = data.split_at(length);
+                assert_eq!(block_checksums(here), part.checksums);
+                bytes.extend_from_slice(here);
+                data = rest;
+            }
+        }
+        assert!(data.is_empty(), "data that no part is of");
+        bytes
     }
 
     /// Opens the bucket of the first chunk of a volume.
@@ -188,8 +251,8 @@ impl Volume {
         assert_eq!(client.ask(&request, &[]), Reply::Done);
     }
 
-    /// The bytes of some blocks that were all written, or none if none was.
-    pub(crate) fn read(&mut self, client: &mut Client, (first, count): (u16, u16)) -> Vec<u8> {
+    /// Asks for some blocks, and doesn't wait for them.
+    pub(crate) fn ask_for(&self, client: &mut Client, (first, count): (u16, u16)) -> RequestId {
         let request = Request::Read {
             under: self.under,
             block: Block {
@@ -199,24 +262,14 @@ impl Volume {
             at: At::Head,
             mark: Stamp::ZERO,
         };
-        let reply = client.ask(&request, &[]);
-        let Reply::Data { parts } = reply else {
-            panic!("{reply:?}");
-        };
-        let mut data = &client.data[..];
-        let mut bytes = Vec::new();
-        for part in parts {
-            let length = part.version.range.bytes();
-            if part.checksums.is_empty() {
-                bytes.resize(bytes.len() + length, 0);
-            } else {
-                let (here, rest) = data.split_at(length);
-                assert_eq!(block_checksums(here), part.checksums);
-                bytes.extend_from_slice(here);
-                data = rest;
-            }
-        }
-        assert!(data.is_empty(), "data that no part is of");
-        bytes
+        client.send(&request, &[])
+    }
+
+    /// The bytes of some blocks that were all written, or none if none was.
+    pub(crate) fn read(&mut self, client: &mut Client, at: (u16, u16)) -> Vec<u8> {
+        let asked = self.ask_for(client, at);
+        let (id, reply) = client.receive();
+        assert_eq!(id, asked);
+        client.data_of(reply)
     }
 }

@@ -7,6 +7,7 @@
 
 mod client;
 mod rig;
+mod tls;
 
 use client::{Client, pattern};
 use moraine_model::{Cut, Role, Stamp};

@@ -2,10 +2,14 @@
 
 use moraine_model::{BucketEntry, BucketId, ClusterId, DiskId, Epoch, Listing, Role};
 use moraine_protocol::{DiskPlace, MapFile};
+use moraine_tls::TlsFiles;
+use moraine_tls::authority::{Authority, Kind};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub(crate) const SECRET: &[u8; 32] = b"a secret that this test has made";
@@ -14,12 +18,15 @@ const DISK_BYTES: u64 = 256 << 20;
 pub(crate) struct Rig {
     folder: TempDir,
     pub(crate) map: MapFile,
+    /// Whoever has made the certificates, if there are any.
+    authority: Option<Authority>,
 }
 
 /// An agent that runs until it is dropped.
 pub(crate) struct Agent {
     child: Child,
     said: BufReader<ChildStdout>,
+    log: PathBuf,
 }
 
 impl Rig {
@@ -42,9 +49,40 @@ impl Rig {
         let map = MapFile::spread(cluster, disks, buckets, usize::from(agents)).unwrap();
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
-        let rig = Self { folder, map };
+        let authority = None;
+        let rig = Self {
+            folder,
+            map,
+            authority,
+        };
         rig.save();
         rig
+    }
+
+    /// The same with a certificate that all of it have.
+    pub(crate) fn with_tls(mut self) -> Self {
+        let authority = Authority::new("ours");
+        authority.write(&self.tls_folder(), Kind::Good, &[&authority]);
+        self.authority = Some(authority);
+        self
+    }
+
+    /// Whoever has made the certificates.
+    pub(crate) fn authority(&self) -> &Authority {
+        self.authority.as_ref().unwrap()
+    }
+
+    pub(crate) fn tls_folder(&self) -> PathBuf {
+        self.path("tls")
+    }
+
+    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
+        let file = |name| self.tls_folder().join(name);
+        self.authority.as_ref().map(|_| TlsFiles {
+            certificate: file("tls.crt"),
+            key: file("tls.key"),
+            authorities: file("ca.crt"),
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -77,9 +115,10 @@ impl Rig {
         &self.map.disks[agent].address
     }
 
-    /// Starts an agent, and waits until it listens.
-    pub(crate) fn start(&self, agent: usize) -> Agent {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_moraine-agent"))
+    /// An agent without certificates, to be started.
+    pub(crate) fn command(&self, agent: usize) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moraine-agent"));
+        command
             .args(["serve", "--node", &format!("n{agent}")])
             .args(["--listen", self.address(agent)])
             .args(["--create", &DISK_BYTES.to_string()])
@@ -88,12 +127,35 @@ impl Rig {
             .arg("--secret-file")
             .arg(self.path("secret"))
             .arg("--disk")
-            .arg(self.path(&format!("disk{agent}")))
+            .arg(self.path(&format!("disk{agent}")));
+        command
+    }
+
+    /// Starts an agent, and waits until it listens.
+    pub(crate) fn start(&self, agent: usize) -> Agent {
+        let mut command = self.command(agent);
+        if let Some(files) = self.tls_files() {
+            command.arg("--tls-cert").arg(files.certificate);
+            command.arg("--tls-key").arg(files.key);
+            command.arg("--tls-ca").arg(files.authorities);
+        }
+        self.run(agent, &mut command)
+    }
+
+    /// Starts an agent without its certificates.
+    pub(crate) fn start_plain(&self, agent: usize) -> Agent {
+        self.run(agent, &mut self.command(agent))
+    }
+
+    fn run(&self, agent: usize, command: &mut Command) -> Agent {
+        let log = self.path(&format!("log{agent}"));
+        let mut child = command
             .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
-        let mut agent = Agent { child, said };
+        let mut agent = Agent { child, said, log };
         assert!(agent.next_line().get("listening").is_some());
         agent
     }
@@ -115,6 +177,18 @@ impl Agent {
         (u32::try_from(number("bucket")).unwrap(), number("since"))
     }
 
+    /// Waits until a line of the log has all these words.
+    pub(crate) fn wait_for_log(&self, words: &[&str]) {
+        let has_all = |line: &str| words.iter().all(|word| line.contains(word));
+        while !self.log().lines().any(has_all) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Power off, as far as a process can see.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -127,5 +201,8 @@ impl Drop for Agent {
         // It may have been killed already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! An agent of one disk in memory: a listener, and the replica core of each shard, as local tasks.
 
-use crate::link::{Frame, Link};
+use crate::link::{Frame, Link, bad};
 use crate::peers;
 use moraine_model::{BLOCK_BYTES, ClusterId, DiskId};
 use moraine_protocol::handshake::Secret;
@@ -8,11 +8,11 @@ use moraine_protocol::{MapFile, Reply, Request, RequestId, decode_request, encod
 use moraine_replica::{CallId, Options, Output, Replicas, SessionId};
 use moraine_store::disk::MemoryDisk;
 use moraine_store::{Buffer, FormatOptions, Shard, ShardOptions, format, open};
+use moraine_tls::{Stream, Tls};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -34,6 +34,8 @@ struct Core {
 /// What all tasks of all agents know.
 pub(crate) struct World {
     pub(crate) secret: Secret,
+    /// The certificates of all agents, if connections are encrypted.
+    pub(crate) tls: Option<Tls>,
     pub(crate) map: RefCell<MapFile>,
     /// Names sessions, no two alike.
     pub(crate) next_session: Cell<u64>,
@@ -148,8 +150,10 @@ impl Drop for Session {
 }
 
 async fn serve(stream: TcpStream, cores: &[Rc<Core>]) -> std::io::Result<()> {
-    let mut link = Link::new(stream)?;
     let world = &cores[0].world;
+    stream.set_nodelay(true)?;
+    let stream = Stream::accept(stream, world.tls.as_ref()).await;
+    let mut link = Link::new(stream.map_err(bad)?)?;
     let cluster = world.map.borrow().cluster;
     let shards = u32::try_from(cores.len()).expect("few shards");
     let peer = link.accept(&world.secret, cluster, shards).await?;
@@ -162,7 +166,7 @@ async fn serve(stream: TcpStream, cores: &[Rc<Core>]) -> std::io::Result<()> {
     let (mut requests, mut output) = link.split();
     let writing = async move {
         while let Some(bytes) = to_send.recv().await {
-            output.write_all(&bytes).await?;
+            output.send(&bytes).await?;
         }
         Ok(())
     };
@@ -181,8 +185,7 @@ async fn serve(stream: TcpStream, cores: &[Rc<Core>]) -> std::io::Result<()> {
 impl Core {
     fn request(self: &Rc<Self>, session: SessionId, frame: &Frame) -> std::io::Result<()> {
         let decoded = decode_request(&frame.header, &frame.body);
-        let (id, request) =
-            decoded.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))?;
+        let (id, request) = decoded.map_err(bad)?;
         let payload = (!frame.data.is_empty()).then(|| self.buffer(&frame.data));
         self.replicas
             .borrow_mut()
@@ -238,12 +241,9 @@ impl Core {
 
     /// Asks another replica, and tells the core what it says.
     async fn call(self: &Rc<Self>, call: CallId, disk: DiskId, request: &Request) {
-        let (place, cluster) = {
-            let map = self.world.map.borrow();
-            (map.disk(disk).cloned(), map.cluster)
-        };
+        let place = self.world.map.borrow().disk(disk).cloned();
         let place = place.expect("the map has the disks that it lists");
-        let answer = peers::ask(&place, &self.world.secret, cluster, request).await;
+        let answer = peers::ask(&place, &self.world, request).await;
         let (reply, data) = answer.unzip();
         let data = data.filter(|data| !data.is_empty());
         let payload = data.map(|data| self.buffer(&data));

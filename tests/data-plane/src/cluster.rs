@@ -7,6 +7,8 @@ use moraine_model::{ClusterId, DiskId, OutOfRange, Role, VolumeId};
 use moraine_protocol::handshake::Secret;
 use moraine_protocol::{DiskPlace, MapFile};
 use moraine_store::disk::MemoryDisk;
+use moraine_tls::authority::{Authority, Kind};
+use moraine_tls::{Tls, TlsFiles};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,6 +25,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Agents with a disk each, and the map that says where everything lies.
 pub struct Cluster {
     folder: TempDir,
+    tls: Option<TlsFiles>,
     world: Rc<World>,
     disks: Vec<MemoryDisk>,
     agents: Vec<Option<Agent>>,
@@ -32,6 +35,23 @@ impl Cluster {
     /// So many disks of so many shards, and so many buckets with a replica on each disk. To be
     /// called where local tasks can be spawned.
     pub async fn start(disks: u32, shards: u32, buckets: u32) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        Self::start_in(folder, None, (disks, shards, buckets)).await
+    }
+
+    /// The same with certificates of an authority on all sides.
+    pub async fn start_with_tls(authority: &Authority, sizes: (u32, u32, u32)) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let tls = folder.path().join("tls");
+        let files = authority.write(&tls, Kind::Good, &[authority]);
+        Self::start_in(folder, Some(files), sizes).await
+    }
+
+    async fn start_in(
+        folder: TempDir,
+        tls: Option<TlsFiles>,
+        (disks, shards, buckets): (u32, u32, u32),
+    ) -> Self {
         let cluster = ClusterId::new(CLUSTER).expect("not zero");
         let (mut places, mut memories, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=disks {
@@ -49,6 +69,9 @@ impl Cluster {
         let map = MapFile::spread(cluster, places, buckets, disks as usize);
         let world = World {
             secret: Secret::new(SECRET).expect("it is long enough"),
+            tls: tls
+                .clone()
+                .map(|files| Tls::open(files).expect("they are good")),
             map: RefCell::new(map.expect("a map of few buckets")),
             next_session: Cell::new(1),
             synced: RefCell::default(),
@@ -58,7 +81,8 @@ impl Cluster {
         let agents = agents.map(|(disk, listener)| Some(Agent::start(&world, disk, listener)));
         let cluster = Self {
             agents: agents.collect(),
-            folder: tempfile::tempdir().expect("a scratch folder"),
+            folder,
+            tls,
             world,
             disks: memories,
         };
@@ -77,7 +101,10 @@ impl Cluster {
         let map = MapSource::File(self.path("map.json"));
         let secret = read_secret(&self.path("secret")).expect("it was just written");
         let volume = VolumeId::new(0x70).expect("not zero");
-        AttachOptions::new(map, secret, (volume, size_bytes), attach, self.path(state))
+        let state = self.path(state);
+        let mut options = AttachOptions::new(map, secret, (volume, size_bytes), attach, state);
+        options.tls.clone_from(&self.tls);
+        options
     }
 
     /// The disk by its place in the list.

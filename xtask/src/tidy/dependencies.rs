@@ -4,7 +4,7 @@
 //! model   <- protocol, store, placement, methods, crds, node-agent
 //! store   <- replica, node-agent     protocol <- engine, replica     placement <- operator, sim
 //! engine  <- csi-driver, sim replica  <- node-agent, sim     device    <- csi-driver     methods <- node-agent
-//! crds    <- operator, csi-driver, node-agent, e2e
+//! crds    <- operator, csi-driver, node-agent, e2e           tls       <- engine (its shell), node-agent
 //! ```
 //!
 //! Tests (dev-dependencies, and the crates in `tests/`) may also name what lies below the crates they test, since they
@@ -51,6 +51,8 @@ const TABLE: &[Row] = &[
         &["node-agent/store", "node-agent/model"],
         &[],
     ),
+    // Below the frames: it knows none of our crates, and both shells know it.
+    row("node-agent/tls", &[], &[Tokio]),
     row("node-agent/methods", &["node-agent/model"], &[]),
     row("operator/placement", &["node-agent/model"], &[]),
     row("crds", &["node-agent/model"], &[Kube]),
@@ -75,7 +77,8 @@ const TABLE: &[Row] = &[
     ),
     row(
         "csi-driver/engine",
-        &["node-agent/model", "node-agent/protocol"],
+        // TLS is its shell's.
+        &["node-agent/model", "node-agent/protocol", "node-agent/tls"],
         &[TokioIfAsked],
     ),
     row(
@@ -99,6 +102,7 @@ const TABLE: &[Row] = &[
             "node-agent/protocol",
             "node-agent/replica",
             "node-agent/methods",
+            "node-agent/tls",
             "crds",
         ],
         &[Kube, Tokio],

@@ -1,17 +1,18 @@
 //! One connection to one shard: it is made, both sides prove themselves, and then frames go out and
 //! replies come in until it fails. It doesn't come back by itself; that is the keeper's work.
 
-use super::keeper::Wire;
+use super::keeper::{Identity, Wire};
 use super::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
-use moraine_protocol::handshake::{Client, HandshakeError, Local, Nonce, Session, Wanted};
+use moraine_protocol::handshake::{Client, HandshakeError, Nonce, Session, Wanted};
 use moraine_protocol::{
     FrameError, Group, HEADER_BYTES, Header, Inbox, Reply, RequestId, decode_reply,
 };
+use moraine_tls::{Stream, StreamError};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long a connection may take until requests can be sent.
@@ -25,6 +26,8 @@ const SILENCE_LIMIT_MS: u32 = 10_000;
 pub(super) enum ConnectionError {
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("{0}")]
+    Stream(#[from] StreamError),
     #[error("no answer in time")]
     Slow,
     #[error("the peer sent what is no frame: {0}")]
@@ -37,7 +40,7 @@ pub(super) enum ConnectionError {
 
 /// A connection that requests can be sent on.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// How many requests may be unanswered.
     pub(super) credits: u32,
     /// Whether the agent runs on this node.
@@ -48,7 +51,7 @@ impl Connection {
     /// Connects to a shard.
     pub(super) async fn open(
         address: &str,
-        local: Local<'_>,
+        me: &Identity,
         wanted: Wanted,
         shards: u32,
     ) -> Result<Self, ConnectionError> {
@@ -59,11 +62,11 @@ impl Connection {
                 .map_err(io::Error::from)?;
             let is_local = stream.local_addr()?.ip() == stream.peer_addr()?.ip();
             let mut connection = Self {
-                stream,
+                stream: Stream::connect(stream, me.tls.as_ref()).await?,
                 credits: 0,
                 local: is_local,
             };
-            let session = connection.shake_hands(local, wanted).await?;
+            let session = connection.shake_hands(me, wanted).await?;
             if session.shards != shards {
                 return Err(ConnectionError::Shards {
                     found: session.shards,
@@ -78,38 +81,56 @@ impl Connection {
 
     async fn shake_hands(
         &mut self,
-        local: Local<'_>,
+        me: &Identity,
         wanted: Wanted,
     ) -> Result<Session, ConnectionError> {
         let mut nonce = Nonce::default();
         fill_random(&mut nonce)?;
-        let (client, hello) = Client::start(local, wanted, nonce);
-        self.stream.write_all(&hello).await?;
+        let channel = self.stream.channel()?;
+        let (client, hello) = Client::start(me.local(&channel), wanted, nonce);
+        self.stream.send(&hello).await?;
         let (header, body) = self.handshake_frame().await?;
         let (client, proof) = client.challenge(&header, &body)?;
-        self.stream.write_all(&proof).await?;
+        self.stream.send(&proof).await?;
         let (header, body) = self.handshake_frame().await?;
         Ok(client.welcome(&header, &body)?)
     }
 
     async fn handshake_frame(&mut self) -> Result<(Header, Vec<u8>), ConnectionError> {
         let mut bytes = [0; HEADER_BYTES];
-        self.stream.read_exact(&mut bytes).await?;
+        self.stream.receive(&mut bytes).await?;
         let header = Header::decode(&bytes)?;
         // Before anything is allocated: what may come before the proof is small.
         header.expect(Group::Handshake)?;
         let mut body = vec![0; header.body_bytes()];
-        self.stream.read_exact(&mut body).await?;
+        self.stream.receive(&mut body).await?;
         Ok((header, body))
     }
 
     /// Sends what the outbox gets and hands on what comes in, until one of both fails.
-    pub(super) async fn run(mut self, outbox: &Outbox, wire: &Wire) -> ConnectionError {
-        let (input, output) = self.stream.split();
-        tokio::select! {
-            error = receive(input, wire) => error,
-            error = outbox.drain(output) => error.into(),
+    pub(super) async fn run(self, outbox: &Outbox, wire: &Wire) -> ConnectionError {
+        match self.stream {
+            Stream::Plain(mut stream) => {
+                let (input, output) = stream.split();
+                converse(input, output, outbox, wire).await
+            }
+            Stream::Tls(stream) => {
+                let (input, output) = tokio::io::split(stream);
+                converse(input, output, outbox, wire).await
+            }
         }
+    }
+}
+
+async fn converse(
+    input: impl AsyncRead + Unpin,
+    output: impl AsyncWrite + Unpin,
+    outbox: &Outbox,
+    wire: &Wire,
+) -> ConnectionError {
+    tokio::select! {
+        error = receive(input, wire) => error,
+        error = outbox.drain(output) => error.into(),
     }
 }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use moraine_model::{Cut, DiskId, Generation};
 use moraine_protocol::handshake::{BootId, Caller};
 use moraine_protocol::{DiskPlace, MapFile, Request, RequestId, encode_request};
+use moraine_tls::Tls;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +118,7 @@ pub(super) fn open(options: AttachOptions) -> Result<Attachment, OpenError> {
             (read_map(&path)?, Some(watch))
         }
     };
+    let tls = options.tls.map(Tls::open).transpose()?;
     let (folder, kept) = StateFolder::take(&options.state, options.volume, options.attach)?;
     let settings = Settings {
         volume: options.volume,
@@ -133,6 +135,7 @@ pub(super) fn open(options: AttachOptions) -> Result<Attachment, OpenError> {
         node: options.node,
         boot: boot_id(),
         secret: options.secret,
+        tls,
         caller: Caller::Engine,
         paths: Cell::new(1),
     };

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use moraine_model::{ClusterId, DiskId};
 use moraine_protocol::handshake::{BootId, Caller, Local, NodeName, Secret, Wanted};
 use moraine_protocol::{DiskPlace, Reply, RequestId, Versions};
+use moraine_tls::Tls;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,10 +25,26 @@ pub(super) struct Identity {
     pub(super) node: NodeName,
     pub(super) boot: BootId,
     pub(super) secret: Secret,
+    /// The certificates, if connections are encrypted.
+    pub(super) tls: Option<Tls>,
     /// As what it comes.
     pub(super) caller: Caller,
     /// The next path's number.
     pub(super) paths: Cell<u64>,
+}
+
+impl Identity {
+    /// What this side says of itself over a connection that has this channel.
+    pub(super) fn local<'a>(&'a self, channel: &'a [u8]) -> Local<'a> {
+        Local {
+            versions: Versions::OURS,
+            cluster: self.cluster,
+            node: self.node.clone(),
+            boot: self.boot,
+            secret: &self.secret,
+            channel,
+        }
+    }
 }
 
 /// What keepers tell the driver.
@@ -101,20 +118,12 @@ pub(super) async fn keep(place: DiskPlace, me: Rc<Identity>, events: mpsc::Sende
 async fn connect(place: &DiskPlace, me: &Rc<Identity>) -> Result<Vec<Connection>, ConnectionError> {
     let mut connections = Vec::new();
     for shard in 0..place.shards {
-        let local = Local {
-            versions: Versions::OURS,
-            cluster: me.cluster,
-            node: me.node.clone(),
-            boot: me.boot,
-            secret: &me.secret,
-            channel: &[],
-        };
         let wanted = Wanted {
             caller: me.caller,
             disk: place.id,
             shard,
         };
-        connections.push(Connection::open(&place.address, local, wanted, place.shards).await?);
+        connections.push(Connection::open(&place.address, me, wanted, place.shards).await?);
     }
     Ok(connections)
 }

@@ -5,6 +5,7 @@ use crate::{Limits, NewError};
 use moraine_model::{Cut, VolumeId};
 use moraine_protocol::handshake::{NodeName, Secret, SecretTooShort};
 use moraine_protocol::{MapFile, MapFileError};
+use moraine_tls::{FilesError, TlsFiles};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 use thiserror::Error;
@@ -25,6 +26,9 @@ pub struct AttachOptions {
     pub map: MapSource,
     /// What all of the cluster know.
     pub secret: Secret,
+    /// The certificates of this side, if connections are encrypted. They are read again when they
+    /// change.
+    pub tls: Option<TlsFiles>,
     /// The name of this node.
     pub node: NodeName,
     /// The volume.
@@ -74,6 +78,9 @@ pub enum OpenError {
         /// Why not.
         source: SecretTooShort,
     },
+    /// The certificates can't be used.
+    #[error("connections can't be encrypted")]
+    Tls(#[from] FilesError),
     /// The state folder can't be used.
     #[error("the volume's state on this node can't be used")]
     State(#[from] StateError),
@@ -83,8 +90,8 @@ pub enum OpenError {
 }
 
 impl AttachOptions {
-    /// The volume as its own placement key, writable, with the usual limits, on a node that says
-    /// `localhost` of itself.
+    /// The volume as its own placement key, writable, with the usual limits, over plain TCP, on a node
+    /// that says `localhost` of itself.
     pub fn new(
         map: MapSource,
         secret: Secret,
@@ -95,6 +102,7 @@ impl AttachOptions {
         Self {
             map,
             secret,
+            tls: None,
             node: NodeName::new("localhost").expect("letters are allowed"),
             volume,
             placement_key: volume,

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 /// Bytes that heads share.
@@ -72,6 +72,10 @@ impl Outbox {
                 pieces.append(&mut waiting.pieces);
             }
             if pieces.is_empty() {
+                // What is written to TLS may still wait there.
+                if let Err(error) = output.flush().await {
+                    return error;
+                }
                 self.filled.notified().await;
             } else if let Err(error) = write_gathered(&mut output, &mut pieces).await {
                 return error;
@@ -108,6 +112,26 @@ mod tests {
             outbox.push(|head| head.push(1), None);
             outbox.wake();
             assert_eq!(input.read_u8().await.unwrap(), 1, "it wakes up again");
+        });
+    }
+
+    #[test]
+    fn what_a_stream_keeps_until_it_is_flushed_leaves_too() {
+        let runtime = tokio::runtime::LocalRuntime::new().unwrap();
+        runtime.block_on(async {
+            let (output, mut input) = tokio::io::duplex(100);
+            let outbox = Rc::new(Outbox::default());
+            let writing = Rc::clone(&outbox);
+            tokio::task::spawn_local(async move {
+                writing.drain(tokio::io::BufWriter::new(output)).await
+            });
+            for number in 0..3 {
+                outbox.push(|head| head.push(number), Some(Bytes::from(vec![number; 4])));
+                outbox.wake();
+                let mut found = [9; 5];
+                input.read_exact(&mut found).await.unwrap();
+                assert_eq!(found, [number; 5]);
+            }
         });
     }
 }

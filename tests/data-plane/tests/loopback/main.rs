@@ -6,6 +6,8 @@
     reason = "a helper of a test fails the test"
 )]
 
+mod encrypted;
+
 use bytes::Bytes;
 use moraine_data_plane_tests::Cluster;
 use moraine_engine::IoError;
