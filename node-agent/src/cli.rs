@@ -8,7 +8,7 @@ use crate::run::{self, Options};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Stand for this node: register it, find its disks, report them
+    /// Stand for this node: register it, take its disks for pools, serve and report them
     Run(RunArgs),
     /// Serve disks by a map file, without Kubernetes: for tests, benchmarks and first trials
     Serve(ServeArgs),
@@ -78,6 +78,15 @@ struct RunArgs {
     /// The node's /proc, if the pod can see it, for what is mounted where.
     #[arg(long, default_value = "/proc")]
     procfs: PathBuf,
+    /// Address at which engines and other agents reach this one.
+    #[arg(long, env = "POD_IP")]
+    data_address: IpAddr,
+    /// Port of the data plane.
+    #[arg(long, default_value_t = 7420)]
+    data_port: u16,
+    /// File with the secret of the data plane, at least 32 bytes. Who hasn't got it gets nothing.
+    #[arg(long)]
+    secret_file: PathBuf,
     /// Port of /metrics.
     #[arg(long, default_value_t = 9100)]
     metrics_port: u16,
@@ -158,6 +167,9 @@ fn options(args: RunArgs) -> Options {
             sysfs,
             procfs,
         }),
+        data_address: args.data_address,
+        data_port: args.data_port,
+        secret: args.secret_file,
         metrics_port: args.metrics_port,
         health_port: args.health_port,
     }
