@@ -151,8 +151,19 @@ impl Look<'_> {
         let verdict = judge(found, &facts, &claimant);
         if let (Some(pool), Some(take), Ok(facts)) = (claiming(wanted), verdict.take, &facts) {
             let claim = DeviceClaim { found, facts, take };
-            if let Take::Open(disk) = take {
-                self.seen.insert(disk);
+            // Names of one device are one device, so this is another one: a copy, block by block.
+            if let Take::Open(disk) = take
+                && !self.seen.insert(disk)
+            {
+                let message = format!(
+                    "it is a copy of disk {disk}, which another device is too: take one of them out"
+                );
+                let verdict = Verdict {
+                    reason: "Duplicate",
+                    message,
+                    take: None,
+                };
+                return self.left_alone(wanted, &found.path, facts.size_bytes, &verdict);
             }
             match self.serving.claim_device(&pool, &claim) {
                 Ok(()) => {
@@ -212,6 +223,89 @@ fn claiming(wanted: &Wanted) -> Option<ClaimingPool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::DeviceNumber;
+    use crate::serving::sample;
+    use std::path::Path;
+
+    /// A machine whose devices are sparse files, with the folders in which the kernel tells of them.
+    fn machine(root: &Path) -> Host {
+        let host = Host {
+            root: root.to_owned(),
+            sysfs: root.join("sys"),
+            procfs: root.join("proc"),
+        };
+        for number in ["8:16", "8:32"] {
+            let folder = host.sysfs.join("dev/block").join(number);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("size"), ((2_u64 << 30) / 512).to_string()).unwrap();
+        }
+        std::fs::create_dir(root.join("dev")).unwrap();
+        let device = std::fs::File::create(root.join("dev/sdb")).unwrap();
+        device.set_len(2 << 30).unwrap();
+        std::os::unix::fs::symlink("sdb", root.join("dev/sdc")).unwrap();
+        host
+    }
+
+    fn device(host: &Host, name: &str, minor: u32) -> Found {
+        Found {
+            path: format!("/dev/{name}"),
+            node: host.root.join("dev").join(name),
+            number: Some(DeviceNumber { major: 8, minor }),
+            exists: true,
+        }
+    }
+
+    /// What a look of pools 7 and 8 at these devices leaves alone.
+    fn left(host: &Host, serving: &Serving, pool: &Wanted, devices: &[Found]) -> Vec<UnusedDevice> {
+        let ids = [7, 8].map(|id| ClusterId::new(id).unwrap());
+        let mut look = Look {
+            serving,
+            pools: ids.into(),
+            in_use: InUse::default(),
+            unused: Vec::new(),
+            taken: BTreeSet::new(),
+            seen: BTreeSet::new(),
+        };
+        for device in devices {
+            look.at_device(host, pool, device);
+        }
+        look.unused
+    }
+
+    #[test]
+    fn a_blank_device_is_taken_once_and_never_by_two_pools() {
+        let root = tempfile::tempdir().unwrap();
+        let host = machine(root.path());
+        let serving = sample::serving(&root.path().join("data"));
+        let map = sample::map(0, 4, |_| sample::listed(&[0], &[]));
+        assert!(serving.take_maps(&[map], |_| false).is_empty());
+        let pool = |name: &str, id, wipe| Wanted {
+            pool: name.to_owned(),
+            id: ClusterId::new(id).ok(),
+            paths: Vec::new(),
+            wipe,
+            file_bytes: None,
+        };
+        let (sdb, sdc) = (device(&host, "sdb", 16), device(&host, "sdc", 32));
+        let first = std::slice::from_ref(&sdb);
+        let ours = pool("a", 7, false);
+        assert_eq!(
+            left(&host, &serving, &pool("a", 0, false), first)[0].reason,
+            "NotServedYet"
+        );
+        assert_eq!(left(&host, &serving, &ours, first), [], "it is taken");
+        assert_eq!(left(&host, &serving, &ours, first), [], "it is held");
+        // Its copy, by another number.
+        let copy = left(&host, &serving, &ours, &[sdb.clone(), sdc]);
+        assert_eq!(
+            (&*copy[0].path, &*copy[0].reason),
+            ("/dev/sdc", "Duplicate")
+        );
+        for wipe in [false, true] {
+            let other = left(&host, &serving, &pool("b", 8, wipe), first);
+            assert_eq!(other[0].reason, "OtherPool", "wipe {wipe}");
+        }
+    }
 
     #[test]
     fn a_device_that_two_pools_name_is_the_first_ones() {
@@ -229,7 +323,7 @@ mod tests {
             file_bytes: None,
         };
         let wanted = vec![wants("a", &["/dev/x"]), wants("b", &["/dev/x", "/dev/y"])];
-        let serving = crate::serving::sample::serving(&root.path().join("data"));
+        let serving = sample::serving(&root.path().join("data"));
         let looked = look(Some(&host), &serving, wanted.clone(), BTreeSet::new());
         assert_eq!(looked.wanted, wanted);
         let told: Vec<_> = looked

@@ -282,6 +282,9 @@ impl Serving {
     /// Forgets disks that are gone for good: they are not there, and the operator says that nothing on
     /// them is needed any more.
     pub(crate) fn forget_evicted(&self, evicted: &[String]) {
+        if evicted.is_empty() {
+            return;
+        }
         let mut state = self.hold();
         let gone = state.disks.extract_if(.., |id, held| {
             matches!(held.standing, Standing::Missing(_)) && evicted.contains(&id.to_string())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// An entry that lists these places, since the epoch of the map.
-pub(super) fn listed(in_sync: &[u32], syncing: &[u32]) -> BucketPlace {
+pub(crate) fn listed(in_sync: &[u32], syncing: &[u32]) -> BucketPlace {
     BucketPlace {
         epoch: 0,
         in_sync: in_sync.to_vec(),
@@ -21,7 +21,7 @@ pub(super) fn listed(in_sync: &[u32], syncing: &[u32]) -> BucketPlace {
 }
 
 /// A map of pool 7, all of it changed at this epoch.
-pub(super) fn map(epoch: u64, buckets: u32, place: impl Fn(u32) -> BucketPlace) -> BucketMap {
+pub(crate) fn map(epoch: u64, buckets: u32, place: impl Fn(u32) -> BucketPlace) -> BucketMap {
     let disk = |number: u128| DiskEntry {
         node: format!("worker-{number}"),
         id: format!("{number:032x}"),
