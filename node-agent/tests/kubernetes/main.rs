@@ -150,13 +150,8 @@ fn populate(server: &Server) {
     );
 }
 
-// On several threads, for the test waits where the server has to go on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pool_on_a_file_gets_a_disk_that_is_told_served_and_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start().await;
-    populate(&server);
-    let agent = Agent::start(&folder, server.port);
+/// The disk that the node gets for the pool, once that has a BucketMap.
+async fn gets_a_disk(server: &Server, agent: &Agent) -> Value {
     // Without a BucketMap it waits: the pool has no id that a disk could carry.
     until(|| {
         server.object("storagenodes", "n1")?["status"]["conditions"][0]["reason"]
@@ -164,9 +159,9 @@ async fn a_pool_on_a_file_gets_a_disk_that_is_told_served_and_kept() {
             .map(str::to_owned)
     })
     .await;
-    assert_eq!(disk(&server, |_| true), None);
+    assert_eq!(disk(server, |_| true), None);
     server.put("bucketmaps", bucket_map(None));
-    let first = until(|| disk(&server, |disk| disk["health"] == "Healthy")).await;
+    let first = until(|| disk(server, |disk| disk["health"] == "Healthy")).await;
     assert_eq!(
         (&first["pool"], &first["shards"], &first["epoch"]),
         (&json!("a"), &json!(1), &json!(0))
@@ -180,7 +175,17 @@ async fn a_pool_on_a_file_gets_a_disk_that_is_told_served_and_kept() {
     );
     assert_eq!(status["summary"]["disks"], "1/1");
     until(|| page(agent.health_port, "/readyz").filter(|answer| answer.contains(" 200 "))).await;
+    first
+}
 
+// On several threads, for the test waits where the server has to go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_a_file_gets_a_disk_that_is_told_served_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    populate(&server);
+    let agent = Agent::start(&folder, server.port);
+    let first = gets_a_disk(&server, &agent).await;
     server.put("bucketmaps", placed(5, &first));
     let told = until(|| {
         disk(&server, |disk| {
