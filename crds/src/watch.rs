@@ -9,7 +9,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Resource, ResourceExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 /// The objects of one kind, by name; of one namespace, where the kind has namespaces.
@@ -19,6 +19,8 @@ pub struct Cache<K> {
     /// A list under way, which replaces `held` when it is whole.
     list: BTreeMap<String, K>,
     listed: bool,
+    /// Names of objects that are there but were never understood.
+    left_out: BTreeSet<String>,
 }
 
 impl<K> Default for Cache<K> {
@@ -27,6 +29,7 @@ impl<K> Default for Cache<K> {
             held: BTreeMap::new(),
             list: BTreeMap::new(),
             listed: false,
+            left_out: BTreeSet::new(),
         }
     }
 }
@@ -45,6 +48,12 @@ impl<K: Resource<DynamicType = ()> + Clone> Cache<K> {
         self.listed
     }
 
+    /// Whether an object of this name is known to be there, though this version doesn't understand it:
+    /// that it isn't held doesn't mean then that it is gone.
+    pub fn leaves_out(&self, name: &str) -> bool {
+        self.left_out.contains(name)
+    }
+
     /// Takes one event of the watch.
     pub fn apply(&mut self, event: Event<DeserializeGuard<K>>) {
         match event {
@@ -55,6 +64,7 @@ impl<K: Resource<DynamicType = ()> + Clone> Cache<K> {
             }
             Event::Delete(object) => {
                 self.held.remove(&object.name_any());
+                self.left_out.remove(&object.name_any());
             }
             Event::Init => self.list.clear(),
             Event::InitApply(object) => {
@@ -70,13 +80,20 @@ impl<K: Resource<DynamicType = ()> + Clone> Cache<K> {
     }
 
     /// The object, or what was known of it before, if this version doesn't understand it.
-    fn understood(&self, object: DeserializeGuard<K>) -> Option<(String, K)> {
+    fn understood(&mut self, object: DeserializeGuard<K>) -> Option<(String, K)> {
         let name = object.name_any();
         let object = match object.0 {
-            Ok(object) => object,
+            Ok(object) => {
+                self.left_out.remove(&name);
+                object
+            }
             Err(invalid) => {
                 tracing::warn!(kind = %K::kind(&()), name, "left out, not understood: {}", invalid.error);
-                self.held.get(&name)?.clone()
+                let Some(held) = self.held.get(&name) else {
+                    self.left_out.insert(name);
+                    return None;
+                };
+                held.clone()
             }
         };
         Some((name, object))

@@ -21,6 +21,8 @@ pub(crate) const MANAGER: &str = "moraine-agent";
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Changes that come within this time are written together.
 const GATHER: Duration = Duration::from_millis(200);
+/// The least time between two writes: what changes all the time is told once a second.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Pauses after failures: the first, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
@@ -40,13 +42,19 @@ impl Keeper<'_> {
         let nodes: Api<StorageNode> = Api::all(self.client.clone());
         let mut changes = self.known.subscribe();
         let mut failures = 0;
+        let mut written = None;
         loop {
+            if let Some(written) = written {
+                tokio::time::sleep_until(written + WRITE_EVERY).await;
+            }
             let (write, complete) = {
                 let known = changes.borrow_and_update();
                 let write = report(&self.me, &known, Clock::time_of_day());
                 (
                     write,
-                    known.own.contains_key(&self.me.node) && known.found.is_some(),
+                    known.own.contains_key(&self.me.node)
+                        && known.found.is_some()
+                        && known.disks.is_some(),
                 )
             };
             let Some(write) = write else {
@@ -57,6 +65,7 @@ impl Keeper<'_> {
                 tokio::time::sleep(GATHER).await;
                 continue;
             };
+            written = Some(tokio::time::Instant::now());
             match self.write(&nodes, write).await {
                 Ok(()) => {
                     if std::mem::take(&mut failures) > 0 {
@@ -112,7 +121,7 @@ impl Keeper<'_> {
         if !registers {
             let status = node.status.as_ref();
             let devices = status.map_or(0, |status| status.unused_devices.len());
-            tracing::info!(node = name, devices, "reported");
+            tracing::debug!(node = name, devices, "reported");
         }
         self.known.send_modify(|known| known.own.learn(node));
         Ok(())

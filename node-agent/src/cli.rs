@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use moraine_tls::TlsFiles;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Stand for this node: register it, find its disks, report them
+    /// Stand for this node: register it, take its disks for pools, serve and report them
     Run(RunArgs),
     /// Serve disks by a map file, without Kubernetes: for tests, benchmarks and first trials
     Serve(ServeArgs),
@@ -79,6 +79,17 @@ struct RunArgs {
     /// The node's /proc, if the pod can see it, for what is mounted where.
     #[arg(long, default_value = "/proc")]
     procfs: PathBuf,
+    /// Address at which engines and other agents reach this one.
+    #[arg(long, env = "POD_IP")]
+    data_address: IpAddr,
+    /// Port of the data plane.
+    #[arg(long, default_value_t = 7420)]
+    data_port: u16,
+    /// File with the secret of the data plane, at least 32 bytes. Who hasn't got it gets nothing.
+    #[arg(long)]
+    secret_file: PathBuf,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Port of /metrics.
     #[arg(long, default_value_t = 9100)]
     metrics_port: u16,
@@ -126,13 +137,21 @@ struct TlsArgs {
     ca: Option<PathBuf>,
 }
 
+impl TlsArgs {
+    fn files(self) -> Result<Option<TlsFiles>> {
+        Ok(TlsFiles::all_or_none(self.cert, self.key, self.ca)?)
+    }
+}
+
 /// Runs the program; the exit code says whether it ended as it should.
 pub fn main(args: Args) -> ExitCode {
     if !matches!(args.command, Command::Store(_)) {
         log_to_stderr(args.log_level, args.log_format);
     }
     let ended = match args.command {
-        Command::Run(args) => until_stopped(|stop| run::agent(options(args), stop)),
+        Command::Run(args) => {
+            options(args).and_then(|options| until_stopped(|stop| run::agent(options, stop)))
+        }
         Command::Serve(args) => {
             data_options(args).and_then(|options| until_stopped(|stop| data::serve(options, stop)))
         }
@@ -166,9 +185,10 @@ fn log_to_stderr(level: LevelFilter, format: LogFormat) {
     }
 }
 
-fn options(args: RunArgs) -> Options {
+fn options(args: RunArgs) -> Result<Options> {
     let RunArgs { sysfs, procfs, .. } = args;
-    Options {
+    Ok(Options {
+        tls: args.tls.files()?,
         node: args.node,
         namespace: args.namespace,
         data_dir: args.data_dir,
@@ -177,15 +197,17 @@ fn options(args: RunArgs) -> Options {
             sysfs,
             procfs,
         }),
+        data_address: args.data_address,
+        data_port: args.data_port,
+        secret: args.secret_file,
         metrics_port: args.metrics_port,
         health_port: args.health_port,
-    }
+    })
 }
 
 fn data_options(args: ServeArgs) -> Result<data::Options> {
-    let TlsArgs { cert, key, ca } = args.tls;
     Ok(data::Options {
-        tls: TlsFiles::all_or_none(cert, key, ca)?,
+        tls: args.tls.files()?,
         map: args.map,
         secret: args.secret_file,
         node: args.node,

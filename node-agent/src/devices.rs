@@ -15,7 +15,7 @@ mod mounts;
 mod signature;
 
 pub use find::{DeviceNumber, Found, find};
-pub use inspect::{Content, Facts, Host, Partition, Use, inspect};
-pub use judge::{Verdict, judge};
+pub use inspect::{Content, Facts, Host, Owner, Partition, Use, inspect};
+pub use judge::{Claimant, Take, Verdict, judge};
 pub use mounts::InUse;
 pub use signature::{Family, Signature, detect};

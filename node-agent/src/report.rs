@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use moraine_crds::conditions::DISKS_HEALTHY;
 use moraine_crds::observation::{Holds, Observation, find};
-use moraine_crds::{NodeSummary, StorageNode, StorageNodeStatus, words};
+use moraine_crds::{DiskHealth, DiskStatus, NodeSummary, StorageNode, StorageNodeStatus, words};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -29,6 +29,8 @@ pub(crate) struct Myself {
     pub(crate) boot_id: String,
     /// When the agent started.
     pub(crate) started_at: Time,
+    /// Where it serves the data plane.
+    pub(crate) address: String,
     /// Whether it may look at devices.
     pub(crate) looks_at_devices: bool,
 }
@@ -60,19 +62,21 @@ pub(crate) fn report(me: &Myself, known: &Known, now: Timestamp) -> Option<Write
         return Some(register(me, labels));
     }
     let looked = known.found.as_ref()?;
+    let said = known.disks.as_ref()?;
     let held = own.status.clone().unwrap_or_default();
     let status = StorageNodeStatus {
         boot_id: Some(me.boot_id.clone()),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         started_at: Some(me.started_at.clone()),
+        addresses: if said.serves {
+            vec![me.address.clone()]
+        } else {
+            Vec::new()
+        },
+        disks: said.disks.clone(),
         unused_devices: looked.devices.clone(),
-        summary: Some(NodeSummary {
-            disks: "0/0".to_owned(),
-            capacity: words::size(0),
-            used: words::used(0, 0),
-            unused_devices: looked.devices.len().to_string(),
-        }),
-        conditions: vec![disks_healthy(me, own, now)],
+        summary: Some(summary(&said.disks, looked.devices.len())),
+        conditions: vec![disks_healthy(me, own, &said.disks, now)],
         ..StorageNodeStatus::default()
     };
     differs(&held, &status).then(|| Write::Status(Box::new(status)))
@@ -96,23 +100,69 @@ fn topology(labels: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-fn disks_healthy(me: &Myself, own: &StorageNode, now: Timestamp) -> Condition {
+fn serves(disk: &DiskStatus) -> bool {
+    matches!(disk.health, DiskHealth::Healthy | DiskHealth::Failing)
+}
+
+fn summary(disks: &[DiskStatus], unused: usize) -> NodeSummary {
+    let serving = disks.iter().filter(|disk| serves(disk)).count();
+    let size = disks.iter().map(|disk| disk.size_bytes).sum();
+    let used = disks.iter().map(|disk| disk.used_bytes).sum();
+    NodeSummary {
+        disks: format!("{serving}/{}", disks.len()),
+        capacity: words::size(size),
+        used: words::used(used, size),
+        unused_devices: unused.to_string(),
+    }
+}
+
+fn disks_healthy(
+    me: &Myself,
+    own: &StorageNode,
+    disks: &[DiskStatus],
+    now: Timestamp,
+) -> Condition {
     let before = own.status.as_ref();
     let before = before.map_or(&[][..], |status| &status.conditions);
-    let message = if me.looks_at_devices {
-        "no disk of this node is taken yet: status.unusedDevices tells of those that pools name"
+    let ill: Vec<&DiskStatus> = disks
+        .iter()
+        .filter(|disk| disk.health != DiskHealth::Healthy)
+        .collect();
+    let (holds, reason, message) = if let Some(first) = ill.first() {
+        let reason = match first.health {
+            DiskHealth::Missing => "DiskMissing",
+            DiskHealth::Failing => "DiskFailing",
+            DiskHealth::Failed | DiskHealth::Healthy => "DiskFailed",
+        };
+        let told = ill.iter().map(|disk| {
+            let why = disk.message.as_deref().unwrap_or("no reason is known");
+            format!("{} ({}): {why}", disk.id, disk.path)
+        });
+        let told: Vec<String> = told.collect();
+        (Holds::False, reason, told.join("; "))
+    } else if disks.is_empty() {
+        // Of no disks, all are healthy; nobody should be woken for it.
+        (Holds::True, "NoDisks", no_disks(me).to_owned())
     } else {
-        "no disk of this node is taken, because the agent may not look at devices (agent.rawDisks of the chart)"
+        let message = "every disk serves without errors".to_owned();
+        (Holds::True, "AllHealthy", message)
     };
     let observation = Observation {
         condition: DISKS_HEALTHY,
-        // Of no disks, all are healthy; nobody should be woken for it.
-        holds: Holds::True,
-        reason: "NoDisks",
-        message: message.to_owned(),
+        holds,
+        reason,
+        message,
         generation: own.metadata.generation,
     };
     observation.following(before, now)
+}
+
+fn no_disks(me: &Myself) -> &'static str {
+    if me.looks_at_devices {
+        "no disk of this node is taken yet: status.unusedDevices tells of those that pools name"
+    } else {
+        "no disk of this node is taken: the agent may not look at devices (agent.rawDisks of the chart), and no pool wants a file here"
+    }
 }
 
 /// Whether the agent's own fields of a status differ.
@@ -132,7 +182,9 @@ fn differs(held: &StorageNodeStatus, wanted: &StorageNodeStatus) -> bool {
         ..StorageNodeStatus::default()
     };
     let (mut held, mut wanted) = (own(held), own(wanted));
-    // A list by keys: its order is the API server's.
+    // Lists by keys: their order is the API server's.
+    held.disks.sort_by(|a, b| a.id.cmp(&b.id));
+    wanted.disks.sort_by(|a, b| a.id.cmp(&b.id));
     held.unused_devices.sort_by(|a, b| a.path.cmp(&b.path));
     wanted.unused_devices.sort_by(|a, b| a.path.cmp(&b.path));
     held != wanted

@@ -3,6 +3,9 @@
 use crate::apply::Keeper;
 use crate::boot;
 use crate::clock::Clock;
+use crate::data::Event;
+use crate::data::identity::Identity;
+use crate::data::listen;
 use crate::data_dir::DataDir;
 use crate::devices::Host;
 use crate::health::{self, Health};
@@ -11,12 +14,18 @@ use crate::metrics::Metrics;
 use crate::observe::{self, Known};
 use crate::report::Myself;
 use crate::scan;
+use crate::serving::{self, DiskMetrics, Kept, Serving};
 use anyhow::{Context, Result};
+use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use moraine_crds::observation::to_seconds;
+use moraine_tls::TlsFiles;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use tokio::sync::watch;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 
 /// How an agent runs.
 #[derive(Clone, Debug)]
@@ -29,10 +38,83 @@ pub(crate) struct Options {
     pub(crate) data_dir: PathBuf,
     /// Where the node's devices are; `None`: they are none of its business.
     pub(crate) host: Option<Host>,
+    /// Address of the data plane, as others reach it.
+    pub(crate) data_address: IpAddr,
+    /// Its port.
+    pub(crate) data_port: u16,
+    /// The file with the secret of the data plane.
+    pub(crate) secret: PathBuf,
+    /// The certificates of this agent, if connections are encrypted.
+    pub(crate) tls: Option<TlsFiles>,
     /// Port of `/metrics`.
     pub(crate) metrics_port: u16,
     /// Port of `/healthz` and `/readyz`.
     pub(crate) health_port: u16,
+}
+
+/// The disks, and the door to them.
+struct DataPlane {
+    identity: Arc<Identity>,
+    address: SocketAddr,
+    listener: TcpListener,
+    serving: Arc<Serving>,
+    happened: mpsc::Receiver<Event>,
+}
+
+impl DataPlane {
+    /// Listens; what it serves is opened later.
+    async fn start(options: &Options) -> Result<Self> {
+        let tls = options.tls.clone();
+        let identity = Arc::new(Identity::read(&options.secret, &options.node, tls)?);
+        let address = SocketAddr::from((options.data_address, options.data_port));
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {address} for the data plane"))?;
+        let kept = Kept::new(&options.data_dir)?;
+        let root = options.host.as_ref().map(|host| host.root.clone());
+        let (serving, happened) = Serving::new(kept, Arc::clone(&identity), root);
+        let serving = Arc::new(serving);
+        Ok(Self {
+            identity,
+            address,
+            listener,
+            serving,
+            happened,
+        })
+    }
+
+    /// Takes, serves and watches disks, for ever. First what was served before the restart, whatever is
+    /// known of the API server; that may take a while, so nothing waits for it but what needs it.
+    async fn run(self, host: Option<Host>, known: &watch::Sender<Known>) -> Result<()> {
+        let serving = || Arc::clone(&self.serving);
+        let served = Arc::clone(self.serving.served());
+        let disks = async {
+            let restoring = serving();
+            tokio::task::spawn_blocking(move || restoring.restore())
+                .await
+                .context("opening the disks")??;
+            tokio::join!(
+                scan::keep(host, serving(), known),
+                serving::follow_maps(serving(), known),
+                serving::say(serving(), known, self.happened),
+            );
+            Ok(())
+        };
+        tokio::select! {
+            ended = disks => ended,
+            () = listen::accept(self.listener, self.identity, served) => Ok(()),
+        }
+    }
+
+    fn myself(&self, options: &Options, boot_id: String, started: Timestamp) -> Myself {
+        Myself {
+            node: options.node.clone(),
+            boot_id,
+            started_at: to_seconds(started),
+            address: self.address.to_string(),
+            looks_at_devices: options.host.is_some(),
+        }
+    }
 }
 
 /// Runs until `stop` completes; an error only if it can't start or a page can't be served. That the
@@ -40,6 +122,8 @@ pub(crate) struct Options {
 pub(crate) async fn agent(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
     let _held = DataDir::take(&options.data_dir)?;
     let boot_id = boot::id()?;
+    let plane = DataPlane::start(&options).await?;
+    let serving = Arc::clone(&plane.serving);
     let client = Client::try_default()
         .await
         .context("finding the API server: run in a pod, or set KUBECONFIG")?;
@@ -49,7 +133,8 @@ pub(crate) async fn agent(options: Options, stop: impl Future<Output = ()>) -> R
     let (reported, is_reported) = watch::channel(false);
     let (renewed, last_renewed) = watch::channel(None);
     let (beat, beats) = watch::channel(clock.monotonic());
-    let (metrics, registry) = Metrics::registered();
+    let (metrics, mut registry) = Metrics::registered();
+    registry.register_collector(Box::new(DiskMetrics(Arc::clone(&serving))));
 
     let heartbeat = Heartbeat {
         leases: Api::namespaced(client.clone(), &options.namespace),
@@ -61,12 +146,7 @@ pub(crate) async fn agent(options: Options, stop: impl Future<Output = ()>) -> R
         metrics: metrics.clone(),
     };
     let keeper = Keeper {
-        me: Myself {
-            node: options.node.clone(),
-            boot_id,
-            started_at: to_seconds(started),
-            looks_at_devices: options.host.is_some(),
-        },
+        me: plane.myself(&options, boot_id, started),
         client: client.clone(),
         known: &known,
         reported,
@@ -89,7 +169,7 @@ pub(crate) async fn agent(options: Options, stop: impl Future<Output = ()>) -> R
     let ended = tokio::select! {
         () = stop => Ok(()),
         () = observe::known(client, &options.node, &known) => Ok(()),
-        () = scan::keep(options.host, &known) => Ok(()),
+        ended = plane.run(options.host, &known) => ended,
         () = keeper.run() => Ok(()),
         () = heartbeat.run() => Ok(()),
         () = health::beat(clock, beat) => Ok(()),
@@ -100,6 +180,9 @@ pub(crate) async fn agent(options: Options, stop: impl Future<Output = ()>) -> R
             result.context("serving /metrics")
         }
     };
+    // No connection is taken any more; what has begun is finished, and then the Lease says that nothing
+    // is served.
+    serving.end().await;
     // Nothing acts any more, so it may be said.
     heartbeat.give_up().await;
     ended

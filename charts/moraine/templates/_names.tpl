@@ -28,13 +28,22 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
   value: {{ .Values.logging.format | quote }}
 {{- end }}
 
-{{/* Ports and probes of every program. */}}
+{{/* Name of the Secret that all who speak on the data plane have. */}}
+{{- define "moraine.dataPlaneSecret" -}}
+{{ .Values.dataPlane.secretName | default "moraine-data-plane" }}
+{{- end }}
+
+{{/* Ports and probes of every program; `data` is the port of one that serves the data plane. */}}
 {{- define "moraine.ports" -}}
 ports:
+  {{- with .data }}
+  - name: data
+    containerPort: {{ . }}
+  {{- end }}
   - name: metrics
-    containerPort: 9100
+    containerPort: {{ .metrics }}
   - name: health
-    containerPort: 9101
+    containerPort: {{ .health }}
 livenessProbe:
   httpGet:
     path: /healthz

@@ -79,6 +79,10 @@ fn an_object_that_is_not_understood_leaves_what_was_known() {
     cache.apply(Event::Apply(strange("known")));
     cache.apply(Event::Apply(strange("unheard-of")));
     assert_eq!(replicas(&cache), [("known", 1)]);
+    assert!(cache.leaves_out("unheard-of"), "it is there all the same");
+    assert!(!cache.leaves_out("known") && !cache.leaves_out("other"));
+    cache.apply(Event::Delete(strange("unheard-of")));
+    assert!(!cache.leaves_out("unheard-of"));
     cache.apply(Event::Init);
     cache.apply(Event::InitApply(strange("known")));
     cache.apply(Event::InitApply(guarded("other", "2", 2)));

@@ -81,6 +81,13 @@ pub struct Wanted {
     pub shard: u32,
 }
 
+/// The cluster that a client's first frame names. Nothing is proved by it: a server that serves the
+/// disks of several clusters shakes hands as the one that is asked for.
+pub fn cluster_asked_for(header: &Header, body: &[u8]) -> Result<ClusterId, HandshakeError> {
+    let hello: message::Hello = receive(Kind::Hello, header, body)?;
+    Ok(hello.cluster)
+}
+
 /// A frame of the handshake.
 fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();

@@ -75,6 +75,28 @@ pub struct RefusalCounts {
 }
 
 impl RefusalCounts {
+    /// All of them together.
+    pub fn total(&self) -> u64 {
+        [
+            self.stale_epoch,
+            self.fenced,
+            self.not_open,
+            self.not_in_sync,
+            self.not_here,
+            self.unknown_volume,
+            self.deleted,
+            self.no_snapshot,
+            self.no_space,
+            self.damaged,
+            self.mismatch,
+            self.busy,
+            self.stopped,
+            self.malformed,
+        ]
+        .iter()
+        .sum()
+    }
+
     /// Counts one.
     pub(crate) fn count(&mut self, refusal: &Refusal) {
         let counter = match refusal {

@@ -328,6 +328,17 @@ impl<D: Disk> Replicas<D> {
         }
     }
 
+    /// The newest epoch of a map entry that survives a crash; none if no bucket was ever here.
+    pub fn durable_epoch(&self) -> Option<Epoch> {
+        let epochs = self.buckets.values().map(|bucket| bucket.epoch.durable());
+        epochs.max().flatten()
+    }
+
+    /// What its store has done, and how full it is.
+    pub fn store_metrics(&self) -> moraine_store::Metrics {
+        self.shard.metrics()
+    }
+
     fn advance(&mut self, wait: bool, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         if wait {

@@ -3,12 +3,14 @@
 //! The steps are the protocol's; here they meet a socket. A peer gets so much time for each of them,
 //! and no more bytes are read than a step may have.
 
+use super::served::Served;
 use super::socket::{Loose, Socket};
 use crate::boot;
 use anyhow::{Context, Result, bail, ensure};
 use moraine_model::{ClusterId, DiskId};
 use moraine_protocol::handshake::{
     BootId, Caller, Client, Local, NodeName, Nonce, Peer, Refused, Reject, Secret, Server, Wanted,
+    cluster_asked_for,
 };
 use moraine_protocol::{Group, HEADER_BYTES, Header, Versions};
 use moraine_tls::{Stream, Tls, TlsFiles};
@@ -18,10 +20,9 @@ use tokio::net::TcpStream;
 
 /// What this agent knows of itself.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     node: NodeName,
     boot: BootId,
-    cluster: ClusterId,
     secret: Secret,
     tls: Option<Tls>,
 }
@@ -32,28 +33,24 @@ type Frame = (Header, Vec<u8>);
 impl Identity {
     /// The identity of this boot of the node, with the secret in a file (white space around it doesn't
     /// count), and with certificates if connections are encrypted.
-    pub(super) fn read(
-        secret: &Path,
-        node: &str,
-        cluster: ClusterId,
-        tls: Option<TlsFiles>,
-    ) -> Result<Self> {
+    pub(crate) fn read(secret: &Path, node: &str, tls: Option<TlsFiles>) -> Result<Self> {
         let reading = || format!("reading the secret {}", secret.display());
         let bytes = std::fs::read(secret).with_context(reading)?;
         let digits = boot::id()?.replace('-', "");
         Ok(Self {
             node: NodeName::new(node)?,
             boot: BootId(u128::from_str_radix(&digits, 16).context("reading the boot id")?),
-            cluster,
             secret: Secret::new(bytes.trim_ascii()).with_context(reading)?,
             tls: tls.map(Tls::open).transpose()?,
         })
     }
 
-    fn local<'a>(&'a self, channel: &'a [u8]) -> Local<'a> {
+    /// This agent as a member of a cluster, over a connection that has this channel: it is one of each
+    /// whose disks it serves.
+    fn local<'a>(&'a self, cluster: ClusterId, channel: &'a [u8]) -> Local<'a> {
         Local {
             versions: Versions::OURS,
-            cluster: self.cluster,
+            cluster,
             node: self.node.clone(),
             boot: self.boot,
             secret: &self.secret,
@@ -62,11 +59,11 @@ impl Identity {
     }
 
     /// Makes a connection usable for calls to a shard: the connection, and how many calls it may have.
-    pub(super) async fn introduce(
+    pub(crate) async fn introduce(
         &self,
         stream: TcpStream,
-        disk: DiskId,
-        shard: u32,
+        cluster: ClusterId,
+        (disk, shard): (DiskId, u32),
     ) -> Result<(Socket, u32)> {
         let wanted = Wanted {
             caller: Caller::Replica,
@@ -75,7 +72,7 @@ impl Identity {
         };
         let mut stream = Stream::connect(stream, self.tls.as_ref()).await?;
         let channel = stream.channel()?;
-        let (client, hello) = Client::start(self.local(&channel), wanted, nonce()?);
+        let (client, hello) = Client::start(self.local(cluster, &channel), wanted, nonce()?);
         stream.send(&hello).await?;
         let (header, body) = receive(&mut stream).await?;
         let (proved, proof) = client.challenge(&header, &body)?;
@@ -85,23 +82,26 @@ impl Identity {
         Ok((Socket::new(Loose::of(stream)?)?, session.credits))
     }
 
-    /// Finds out who calls, and lets in who is of the cluster and asks for a shard that `shards_of`
-    /// knows the number of.
+    /// Finds out who calls, and lets in who is of a cluster of `disks` and asks for a shard of a disk
+    /// of it.
     pub(super) async fn welcome(
         &self,
         stream: TcpStream,
         credits: u32,
-        shards_of: impl Fn(DiskId) -> Option<u32>,
+        disks: &Served,
     ) -> Result<(Peer, Loose)> {
         let mut stream = Stream::accept(stream, self.tls.as_ref()).await?;
         let channel = stream.channel()?;
-        let server = Server::new(self.local(&channel), nonce()?);
         let (header, body) = receive(&mut stream).await?;
+        let asked = cluster_asked_for(&header, &body)?;
+        // To one of another cluster we are of any that we serve, and it is told so.
+        let ours = disks.cluster(asked).context("no pool is known yet")?;
+        let server = Server::new(self.local(ours, &channel), nonce()?);
         let (challenged, challenge) = answer(&mut stream, server.hello(&header, &body)).await?;
         stream.send(&challenge).await?;
         let (header, body) = receive(&mut stream).await?;
         let proven = answer(&mut stream, challenged.proof(&header, &body)).await?;
-        let welcomed = match shards_of(proven.peer().wanted.disk) {
+        let welcomed = match disks.shards_of(ours, proven.peer().wanted.disk) {
             Some(shards) => proven.welcome(credits, shards),
             None => Err(proven.reject(Reject::NoSuchDisk)),
         };
@@ -143,7 +143,7 @@ fn nonce() -> Result<Nonce> {
 }
 
 /// A number that nobody has had before.
-pub(super) fn random() -> Result<u128> {
+pub(crate) fn random() -> Result<u128> {
     let mut bytes = [0; 16];
     fill(&mut bytes)?;
     Ok(u128::from_le_bytes(bytes))

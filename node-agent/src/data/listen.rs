@@ -2,12 +2,10 @@
 //!
 //! Connections whose other side hasn't proved itself are few at a time and live for seconds.
 
-use super::Shards;
 use super::identity::Identity;
+use super::served::Served;
 use super::shard::Told;
 use anyhow::{Context, Result};
-use moraine_model::DiskId;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,23 +24,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What a handshake needs.
 struct Door {
     identity: Arc<Identity>,
-    shards: Shards,
-    /// How many each disk has.
-    counts: BTreeMap<DiskId, u32>,
+    served: Arc<Served>,
 }
 
 /// Takes connections for ever.
-pub(super) async fn accept(listener: TcpListener, identity: Arc<Identity>, shards: &Shards) {
-    let mut counts = BTreeMap::new();
-    for (disk, shard) in shards.keys() {
-        let count: &mut u32 = counts.entry(*disk).or_default();
-        *count = (*count).max(shard + 1);
-    }
-    let door = Arc::new(Door {
-        identity,
-        shards: shards.clone(),
-        counts,
-    });
+pub(crate) async fn accept(listener: TcpListener, identity: Arc<Identity>, served: Arc<Served>) {
+    let door = Arc::new(Door { identity, served });
     let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
@@ -71,12 +58,12 @@ pub(super) async fn accept(listener: TcpListener, identity: Arc<Identity>, shard
 impl Door {
     async fn enter(&self, stream: TcpStream, from: SocketAddr) -> Result<()> {
         stream.set_nodelay(true)?;
-        let shards_of = |disk| self.counts.get(&disk).copied();
-        let (peer, loose) = self.identity.welcome(stream, CREDITS, shards_of).await?;
+        let entering = self.identity.welcome(stream, CREDITS, &self.served);
+        let (peer, loose) = entering.await?;
         let wanted = peer.wanted;
         tracing::info!(%from, node = %peer.node, caller = ?wanted.caller, disk = %wanted.disk,
             shard = wanted.shard, "connected");
-        let shard = self.shards.get(&(wanted.disk, wanted.shard));
+        let shard = self.served.shard(wanted.disk, wanted.shard);
         let shard = shard.context("the shard is not served")?;
         let told = shard.send(Told::Connection(loose, CREDITS)).await;
         told.context("the shard is not served any more")

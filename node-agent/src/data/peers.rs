@@ -126,9 +126,9 @@ async fn converse(
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
         let identity = &server.peers().identity;
-        identity
-            .introduce(stream, address.disk, address.shard)
-            .await
+        let cluster = server.peers().map().cluster;
+        let shard = (address.disk, address.shard);
+        identity.introduce(stream, cluster, shard).await
     };
     let connected = timeout(PATIENCE, connecting).await;
     let (socket, credits) = connected.context("no answer in time")??;

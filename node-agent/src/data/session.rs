@@ -48,7 +48,10 @@ impl Session {
     pub(super) async fn serve(self: Rc<Self>, server: Rc<Server>) -> Result<()> {
         let mut inbox = Inbox::default();
         loop {
-            while self.take_request(&mut inbox, &server).await? {}
+            while !server.is_ending() && self.take_request(&mut inbox, &server).await? {}
+            if server.is_ending() {
+                return std::future::pending().await;
+            }
             server.wake();
             self.wait_for_room().await;
             match self.socket.receive(inbox.room()).await? {

@@ -14,6 +14,7 @@ use super::Event;
 use super::peers::Peers;
 use super::session::Session;
 use super::socket::{Loose, Socket};
+use super::view::View;
 use anyhow::{Context, Result};
 use moraine_model::DiskId;
 use moraine_protocol::{MapFile, Request, RequestId};
@@ -28,21 +29,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 /// How long the pump waits for something to do: while there is work that only time moves on, and
 /// otherwise.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 const LONG_PAUSE: Duration = Duration::from_millis(250);
+/// How long what is under way may take when the shard ends.
+const FINISH_LIMIT: Duration = Duration::from_secs(3);
 
 /// What other threads tell the shard.
 #[derive(Debug)]
 pub(super) enum Told {
     /// A connection whose other side has proved itself, and how many requests it may have.
     Connection(Loose, u32),
-    /// The newest map.
-    Map(Arc<MapFile>),
 }
 
 /// What a shard's thread begins with.
@@ -56,7 +57,11 @@ pub(super) struct Start {
     pub(super) options: Options,
     pub(super) peers: Peers,
     pub(super) told: mpsc::Receiver<Told>,
+    /// The newest map, whenever there is one.
+    pub(super) maps: watch::Receiver<Arc<MapFile>>,
     pub(super) events: mpsc::Sender<Event>,
+    /// What others may see of the shard.
+    pub(super) view: Arc<View>,
 }
 
 /// The state of the thread.
@@ -71,6 +76,9 @@ pub(super) struct Server {
     started: Instant,
     disk: DiskId,
     events: mpsc::Sender<Event>,
+    view: Arc<View>,
+    /// No more requests are taken.
+    is_ending: Cell<bool>,
 }
 
 /// Serves one shard until nobody can tell it anything any more.
@@ -105,19 +113,42 @@ async fn serve(start: Start) -> Result<()> {
         started: Instant::now(),
         disk,
         events: start.events,
+        view: start.view,
+        is_ending: Cell::new(false),
     });
     server.learn(&server.peers.map());
-    let readiness = watch(descriptor).context("waiting for the disk")?;
+    let readiness = readable(descriptor).context("waiting for the disk")?;
     tokio::select! {
-        ended = pump(&server, &readiness) => ended,
-        () = listen(&server, start.told) => Ok(()),
+        ended = pump(&server, &readiness) => return ended,
+        () = listen(&server, start.told) => {}
+        () = follow(&server, start.maps) => {}
+    }
+    finish(&server, &readiness).await
+}
+
+/// Nobody needs the shard any more: what is under way is finished, but not waited for without end.
+/// What isn't done then was acknowledged to nobody.
+async fn finish(server: &Rc<Server>, readiness: &AsyncFd<OwnedFd>) -> Result<()> {
+    server.is_ending.set(true);
+    let done = async {
+        while server.has_work() {
+            tokio::time::sleep(SHORT_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        ended = pump(server, readiness) => ended,
+        () = done => Ok(()),
+        () = tokio::time::sleep(FINISH_LIMIT) => {
+            tracing::warn!(disk = %server.disk, "some requests are not finished, and their engines ask again elsewhere");
+            Ok(())
+        }
     }
 }
 
 /// The descriptor in the runtime's hands. What replaces the deprecated call is unsafe because some
 /// types may close or change their descriptor meanwhile; this one is owned.
 #[allow(deprecated)]
-fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+fn readable(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(descriptor, Interest::READABLE)
 }
 
@@ -129,19 +160,27 @@ async fn listen(server: &Rc<Server>, mut told: mpsc::Receiver<Told>) {
                 Ok(socket) => server.connect(socket, credits),
                 Err(error) => tracing::warn!("a connection is dropped: {error}"),
             },
-            Told::Map(map) => {
-                server.peers.follow(&map);
-                server.learn(&map);
-                server.wake();
-            }
         }
     }
+}
+
+/// Takes each newer map, or the newest where several came. Ends never: that no more maps come is no
+/// reason to stop.
+async fn follow(server: &Rc<Server>, mut maps: watch::Receiver<Arc<MapFile>>) {
+    while maps.changed().await.is_ok() {
+        let map = Arc::clone(&maps.borrow_and_update());
+        server.peers.follow(&map);
+        server.learn(&map);
+        server.wake();
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn pump(server: &Rc<Server>, readiness: &AsyncFd<OwnedFd>) -> Result<()> {
     loop {
         // What was submitted starts in a turn, so it comes before any waiting.
         let busy = server.turn()?;
+        server.show();
         let pause = if busy { SHORT_PAUSE } else { LONG_PAUSE };
         tokio::select! {
             () = server.work.notified() => {}
@@ -169,6 +208,18 @@ impl Server {
     /// There is something for the pump to do.
     pub(super) fn wake(&self) {
         self.work.notify_one();
+    }
+
+    /// Whether the shard ends, so that no more requests are to be read.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending.get()
+    }
+
+    /// Whether something that was asked is not answered.
+    fn has_work(&self) -> bool {
+        let unsent = |session: &Rc<Session>| session.has_answers();
+        self.with(|replicas| replicas.metrics().in_flight > 0)
+            || self.sessions.borrow().values().any(unsent)
     }
 
     /// Memory for the data of a write.
@@ -211,6 +262,14 @@ impl Server {
                 replicas.learn(entry.clone());
             }
         });
+    }
+
+    /// Lets others see how it is, now and then.
+    fn show(&self) {
+        let now = self.started.elapsed();
+        if self.view.is_due(now) {
+            self.with(|replicas| self.view.show(now, replicas));
+        }
     }
 
     fn connect(self: &Rc<Self>, socket: Socket, credits: u32) {
@@ -303,6 +362,7 @@ impl Server {
         let stopped = self.replicas.borrow_mut().take();
         let stopped = stopped.expect("it is put back before anyone else runs");
         tracing::error!("the disk failed a write; its shard is opened again");
+        self.view.recovered();
         let (outputs, recovered) = stopped.recover();
         *self.replicas.borrow_mut() = Some(recovered.context("opening the shard again")?);
         // What it was told and had not yet made durable is forgotten.

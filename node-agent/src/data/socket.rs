@@ -45,14 +45,14 @@ impl Loose {
 
 /// A connection in the hands of this thread's runtime.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Plain(TcpStream),
     Tls(Box<Encrypted>),
 }
 
 /// A connection with TLS on it.
 #[derive(Debug)]
-pub(super) struct Encrypted {
+pub(crate) struct Encrypted {
     tcp: Rc<TcpStream>,
     ends: RefCell<Ends>,
 }

@@ -5,6 +5,8 @@
 use super::find::{DeviceNumber, Found};
 use super::mounts::InUse;
 use super::signature::{Signature, WINDOW, detect};
+use moraine_model::{BLOCK_BYTES, ClusterId, DiskId};
+use moraine_store::format::{SUPERBLOCKS, Superblock};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -34,10 +36,21 @@ pub enum Content {
     Unreadable(String),
     /// The first and the last mebibyte hold only zeros.
     Blank,
+    /// A disk of Moraine, of this pool.
+    Moraine(Owner),
     /// A format that is known.
     Known(Signature),
     /// Something else.
     Data,
+}
+
+/// Whose disk of Moraine it is, as a superblock on it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Id of the pool.
+    pub pool: ClusterId,
+    /// Id of the disk.
+    pub disk: DiskId,
 }
 
 /// A partition of the device, as the kernel sees it.
@@ -87,6 +100,10 @@ pub struct Facts {
     pub partitions: Vec<Partition>,
     /// What lies on it.
     pub content: Content,
+    /// Maker's name for the model.
+    pub model: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
 }
 
 /// Finds out what the block device `found` with this number is; the error is in words.
@@ -110,6 +127,8 @@ pub fn inspect(
         used: used(&folder, number, in_use),
         partitions: partitions(&folder, in_use),
         content: Content::NotLooked,
+        model: attribute(&folder, "device/model").filter(|text| !text.is_empty()),
+        serial: serial(&folder),
     };
     let partition_used = facts
         .partitions
@@ -125,6 +144,13 @@ pub fn inspect(
 fn attribute(folder: &Path, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(folder.join(name)).ok()?;
     Some(text.trim().to_owned())
+}
+
+/// NVMe and SCSI tell it below `device`, virtio beside it.
+fn serial(folder: &Path) -> Option<String> {
+    let texts = ["device/serial", "serial"].into_iter();
+    let mut texts = texts.filter_map(|name| attribute(folder, name));
+    texts.find(|text| !text.is_empty())
 }
 
 /// The names in a folder, in order; none if it isn't there.
@@ -183,11 +209,26 @@ fn content(path: &Path, size_bytes: u64) -> Content {
     match windows(path, size_bytes) {
         Err(error) => Content::Unreadable(error.to_string()),
         Ok((head, tail)) => match detect(&head, &tail, size_bytes) {
+            // Before all else, and though one copy is lost: nothing else is ever made of such a disk.
+            _ if let Some(owner) = owner(&head) => Content::Moraine(owner),
             Some(signature) => Content::Known(signature),
             None if is_zero(&head) && is_zero(&tail) => Content::Blank,
             None => Content::Data,
         },
     }
+}
+
+/// Whose disk it is, if a copy of the superblock is whole.
+fn owner(head: &[u8]) -> Option<Owner> {
+    let mut copies = SUPERBLOCKS.iter().filter_map(|block| {
+        let start = usize::try_from(*block).ok()? * BLOCK_BYTES;
+        Superblock::decode(head.get(start..start + BLOCK_BYTES)?).ok()
+    });
+    let found = copies.next()?;
+    Some(Owner {
+        pool: found.cluster,
+        disk: found.disk,
+    })
 }
 
 /// The first and the last bytes; of a small device, both are all of it.

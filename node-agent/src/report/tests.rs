@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::observe::Looked;
+use crate::serving::Said;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use moraine_crds::UnusedDevice;
@@ -11,6 +12,7 @@ fn me() -> Myself {
         node: "a".to_owned(),
         boot_id: "boot-1".to_owned(),
         started_at: to_time(100),
+        address: "10.0.0.1:7420".to_owned(),
         looks_at_devices: true,
     }
 }
@@ -53,6 +55,7 @@ fn unregistered() -> Known {
                 device("/dev/sda", "NotServedYet"),
             ],
         }),
+        disks: Some(Said::default()),
         ..Known::default()
     };
     known.own.apply(Event::InitDone);
@@ -125,6 +128,13 @@ fn nothing_is_said_before_all_is_known() {
     let mut known = registered();
     known.found = None;
     assert_eq!(report(&me(), &known, now(500)), None);
+    let mut known = registered();
+    known.disks = None;
+    assert_eq!(
+        report(&me(), &known, now(500)),
+        None,
+        "disks are being opened"
+    );
     let mut known = unregistered();
     known.labels = None;
     assert_eq!(report(&me(), &known, now(500)), None);
@@ -202,4 +212,75 @@ fn a_change_is_said_and_the_time_of_the_condition_is_kept() {
         ..me()
     };
     assert!(report(&restarted, &known, now(900)).is_some());
+}
+
+fn disk(id: u32, health: DiskHealth) -> DiskStatus {
+    DiskStatus {
+        id: format!("{id:032x}"),
+        pool: "fast".to_owned(),
+        path: format!("/dev/sd{id}"),
+        model: None,
+        serial: None,
+        shards: 1,
+        epoch: 3,
+        size_bytes: 10 << 30,
+        used_bytes: 1 << 30,
+        health,
+        message: (health != DiskHealth::Healthy).then(|| "it broke".to_owned()),
+        to_copy_bytes: None,
+        reports: Vec::new(),
+    }
+}
+
+fn with_disks(disks: Vec<DiskStatus>) -> Known {
+    let mut known = registered();
+    known.disks = Some(Said {
+        serves: true,
+        disks,
+    });
+    known
+}
+
+#[test]
+fn disks_that_serve_are_told_with_where_they_are_served() {
+    use DiskHealth::{Failed, Failing, Healthy, Missing};
+    let told = status(&with_disks(vec![disk(1, Healthy), disk(2, Healthy)]));
+    assert_eq!(told.addresses, ["10.0.0.1:7420"]);
+    assert_eq!(told.disks.len(), 2);
+    let summary = told.summary.unwrap();
+    assert_eq!((&*summary.disks, &*summary.capacity), ("2/2", "20.0Gi"));
+    assert_eq!(summary.used, "2.0Gi (10%)");
+    let healthy = find(&told.conditions, DISKS_HEALTHY).unwrap();
+    assert_eq!(
+        (healthy.status.as_str(), healthy.reason.as_str()),
+        ("True", "AllHealthy")
+    );
+    for (health, reason, summary) in [
+        (Failed, "DiskFailed", "1/2"),
+        (Missing, "DiskMissing", "1/2"),
+        (Failing, "DiskFailing", "2/2"),
+    ] {
+        let told = status(&with_disks(vec![disk(1, Healthy), disk(2, health)]));
+        let condition = find(&told.conditions, DISKS_HEALTHY).unwrap();
+        assert_eq!(
+            (condition.status.as_str(), condition.reason.as_str()),
+            ("False", reason)
+        );
+        assert!(condition.message.contains("/dev/sd2): it broke"));
+        assert_eq!(told.summary.unwrap().disks, summary);
+    }
+}
+
+#[test]
+fn what_a_disk_uses_is_said_when_it_changed_and_the_order_of_disks_is_no_change() {
+    let mut known = with_disks(vec![
+        disk(1, DiskHealth::Healthy),
+        disk(2, DiskHealth::Healthy),
+    ]);
+    let mut held = status(&known);
+    held.disks.reverse();
+    write(&mut known, held);
+    assert_eq!(report(&me(), &known, now(900)), None);
+    known.disks.as_mut().unwrap().disks[0].used_bytes += 1 << 27;
+    assert!(report(&me(), &known, now(900)).is_some());
 }

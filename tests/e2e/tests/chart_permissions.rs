@@ -151,6 +151,8 @@ fn the_cluster_says_the_same() {
         ("moraine-operator", "create leases -n default", false),
         ("moraine-agent", "create storagenodes.moraine.io", true),
         ("moraine-agent", "delete storagenodes.moraine.io", false),
+        ("moraine-agent", "watch bucketmaps.moraine.io", true),
+        ("moraine-agent", "patch bucketmaps.moraine.io", false),
         ("moraine-agent", "list nodes", false),
         ("moraine-agent", "get pods", false),
         ("moraine-agent", "get secrets -n moraine-system", false),

@@ -105,13 +105,16 @@ fn containers_have_no_more_rights_than_they_need() {
                 pod["securityContext"]["seccompProfile"]["type"],
                 "RuntimeDefault"
             );
-            for host in ["hostNetwork", "hostPID", "hostIPC"] {
-                assert!(
-                    pod[host].is_null(),
-                    "{host} of {}",
-                    object["metadata"]["name"]
-                );
+            let name = object["metadata"]["name"].as_str().unwrap();
+            for host in ["hostPID", "hostIPC"] {
+                assert!(pod[host].is_null(), "{host} of {name}");
             }
+            // The agents alone, whose addresses must not change with their pods.
+            assert_eq!(
+                pod["hostNetwork"] == true,
+                name == "moraine-agent",
+                "{name}"
+            );
             for container in pod["containers"].as_array().unwrap() {
                 let context = &container["securityContext"];
                 assert_eq!(context["readOnlyRootFilesystem"], true);
@@ -141,7 +144,8 @@ fn pods_see_only_these_folders_of_their_node() {
         let mut found = Vec::new();
         for object in objects.iter().filter(|o| o["spec"]["template"].is_object()) {
             let volumes = object["spec"]["template"]["spec"]["volumes"].as_array();
-            for volume in volumes.into_iter().flatten() {
+            let volumes = volumes.into_iter().flatten();
+            for volume in volumes.filter(|volume| volume["secret"].is_null()) {
                 found.push(volume["hostPath"]["path"].as_str().unwrap().to_owned());
             }
         }
@@ -168,6 +172,45 @@ fn pods_see_only_these_folders_of_their_node() {
             "/var/lib/k0s/kubelet/plugins_registry"
         ]
     );
+}
+
+#[test]
+fn the_secret_of_the_data_plane_is_the_charts_or_the_users() {
+    let mounted = |objects: &[Value]| {
+        let pod = &get(objects, "DaemonSet", "moraine-agent")["spec"]["template"]["spec"];
+        let volumes = pod["volumes"].as_array().unwrap();
+        let secret = volumes.iter().find(|volume| volume["name"] == "secret");
+        secret.unwrap()["secret"]["secretName"].clone()
+    };
+    let objects = rendered(&[]).unwrap();
+    let made = get(&objects, "Secret", "moraine-data-plane");
+    let text = made["data"]["secret"].as_str().unwrap();
+    assert!(text.len() >= 64 * 4 / 3, "{} characters", text.len());
+    assert_eq!(mounted(&objects), "moraine-data-plane");
+    let objects = rendered(&["--set=dataPlane.secretName=ours"]).unwrap();
+    assert!(objects.iter().all(|object| object["kind"] != "Secret"));
+    assert_eq!(mounted(&objects), "ours");
+}
+
+#[test]
+fn the_ports_of_the_agent_are_told_to_program_and_probes() {
+    let ports = "--set=agent.dataPort=1001,agent.metricsPort=1002,agent.healthPort=1003";
+    let objects = rendered(&[ports]).unwrap();
+    let pod = &get(&objects, "DaemonSet", "moraine-agent")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let arguments = container["args"].as_array().unwrap();
+    for argument in [
+        "--data-port=1001",
+        "--metrics-port=1002",
+        "--health-port=1003",
+    ] {
+        assert!(arguments.iter().any(|said| said == argument), "{argument}");
+    }
+    for (name, port) in [("data", 1001), ("metrics", 1002), ("health", 1003)] {
+        let ports = container["ports"].as_array().unwrap();
+        let found = ports.iter().find(|found| found["name"] == name).unwrap();
+        assert_eq!(found["containerPort"], port, "{name}");
+    }
 }
 
 #[test]
@@ -270,6 +313,7 @@ fn a_wrong_name_or_value_is_refused() {
         ("logging.level=loud", "value must be one of"),
         ("kubeletDir=var/lib/kubelet", "does not match pattern"),
         ("agent.maxUnavailable=0", "/agent/maxUnavailable"),
+        ("agent.dataPort=70000", "maximum: got 70,000"),
         (
             "agent.tolerations[0].efect=NoExecute",
             "additional properties 'efect' not allowed",

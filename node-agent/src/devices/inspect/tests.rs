@@ -1,7 +1,9 @@
 //! Devices as sysfs and mountinfo tell of them, from folders that a test lays out. No real device is opened.
 
 use super::*;
-use crate::devices::{Family, Verdict, judge};
+use crate::devices::{Claimant, Family, Verdict, judge};
+use moraine_store::format::{Layout, SEGMENT_BLOCKS};
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
@@ -78,7 +80,12 @@ impl Machine {
     }
 
     fn verdict(&self, in_use: &InUse) -> Verdict {
-        judge(&self.found(), &self.facts(in_use), false)
+        let claimant = Claimant {
+            pool: None,
+            others: &BTreeSet::new(),
+            wipe: false,
+        };
+        judge(&self.found(), &self.facts(in_use), &claimant)
     }
 }
 
@@ -101,8 +108,37 @@ fn a_blank_disk_is_seen_as_one() {
         used: None,
         partitions: Vec::new(),
         content: Content::Blank,
+        model: None,
+        serial: None,
     };
     assert_eq!(facts, blank);
+}
+
+#[test]
+fn a_disk_of_a_pool_says_whose_it_is_from_either_superblock() {
+    let superblock = Superblock {
+        cluster: ClusterId::new(7).unwrap(),
+        disk: DiskId::new(8).unwrap(),
+        layout: Layout::for_size(SIZE, SEGMENT_BLOCKS, 1).unwrap(),
+        formatted_at_ms: 9,
+    };
+    let owner = Owner {
+        pool: superblock.cluster,
+        disk: superblock.disk,
+    };
+    for copy in SUPERBLOCKS {
+        let machine = Machine::new();
+        let offset = u64::from(copy) * BLOCK_BYTES as u64;
+        machine.write(offset, &superblock.encode());
+        machine.attribute("device/model", "  A model \n");
+        machine.attribute("serial", "S1\n");
+        let facts = machine.idle();
+        assert_eq!(facts.content, Content::Moraine(owner), "copy at {copy}");
+        assert_eq!(facts.model.as_deref(), Some("A model"));
+        assert_eq!(facts.serial.as_deref(), Some("S1"));
+        machine.write(offset + 100, b"torn");
+        assert!(!matches!(machine.idle().content, Content::Moraine(_)));
+    }
 }
 
 #[test]

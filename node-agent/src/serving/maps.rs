@@ -1,0 +1,130 @@
+//! Which map of a pool counts, and what the data plane makes of it: pure, from the objects.
+
+use anyhow::{Result, ensure};
+use moraine_crds::{BucketMap, DiskEntry};
+use moraine_protocol::{DiskPlace, MapFile};
+use std::net::SocketAddr;
+
+/// The epoch of a map; 0 before the first.
+pub(super) fn epoch(map: &BucketMap) -> u64 {
+    map.status.as_ref().map_or(0, |status| status.epoch)
+}
+
+/// What the data plane is to be told, if the map is news. An error if it can't take the place of the
+/// one that is served.
+pub(super) fn news(served: Option<&BucketMap>, told: &BucketMap) -> Result<Option<MapFile>> {
+    let Some(served) = served else {
+        return Ok(Some(map_file(told)?));
+    };
+    let (ours, found) = (epoch(served), epoch(told));
+    // Replicas that an older one lists may lack writes.
+    ensure!(
+        found >= ours,
+        "it is of epoch {found}, but epoch {ours} was served here already: an older state of the cluster was brought back"
+    );
+    if found == ours {
+        let said = |map: &BucketMap| {
+            let status = map.status.clone().unwrap_or_default();
+            (status.disks, status.buckets)
+        };
+        ensure!(
+            said(served) == said(told),
+            "it differs from the one of the same epoch, {ours}, that is served: two operators write it"
+        );
+        return Ok(None);
+    }
+    let (old, new) = (map_file(served)?, map_file(told)?);
+    // Before disks were placed there are no entries that anything could follow.
+    if !old.entries.is_empty() {
+        new.check_follows(old.cluster, &old.entries)?;
+    }
+    Ok(Some(new))
+}
+
+/// The map as the data plane has it. A disk that nobody serves now is left out.
+pub(super) fn map_file(map: &BucketMap) -> Result<MapFile> {
+    let entries = map.entries()?;
+    let buckets = map.spec.buckets;
+    ensure!(
+        entries.is_empty() || u32::try_from(entries.len()) == Ok(buckets),
+        "it has {} entries, but the pool has {buckets} buckets",
+        entries.len()
+    );
+    let disks = map.status.iter().flat_map(|status| &status.disks);
+    let places = disks.filter_map(|disk| {
+        Some(DiskPlace {
+            id: disk.id().ok()?,
+            address: address(disk)?.to_string(),
+            shards: disk.shards.max(1),
+        })
+    });
+    Ok(MapFile {
+        cluster: map.cluster()?,
+        disks: places.collect(),
+        entries,
+    })
+}
+
+/// The first address of a disk that is one.
+fn address(disk: &DiskEntry) -> Option<SocketAddr> {
+    disk.addresses.iter().find_map(|text| text.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{listed, map};
+    use super::*;
+
+    #[test]
+    fn a_newer_map_is_news_and_the_same_is_none() {
+        let old = map(5, 4, |_| listed(&[0, 1], &[]));
+        assert!(news(None, &old).unwrap().is_some());
+        assert_eq!(news(Some(&old), &old).unwrap(), None);
+        let new = map(6, 4, |_| listed(&[0], &[1]));
+        let told = news(Some(&old), &new).unwrap().unwrap();
+        assert_eq!(told, map_file(&new).unwrap());
+        assert_eq!(told.entries.len(), 4);
+    }
+
+    #[test]
+    fn a_map_that_goes_back_or_contradicts_is_refused() {
+        let old = map(5, 4, |_| listed(&[0, 1], &[]));
+        let refused = |map: &BucketMap| news(Some(&old), map).unwrap_err().to_string();
+        assert!(refused(&map(4, 4, |_| listed(&[0, 1], &[]))).contains("brought back"));
+        assert!(refused(&map(5, 4, |_| listed(&[0], &[]))).contains("two operators"));
+        assert!(refused(&map(6, 3, |_| listed(&[0], &[]))).contains("number never changes"));
+        let mut stale = map(6, 4, |_| listed(&[0], &[]));
+        let entry = &mut stale.status.as_mut().unwrap().buckets[2];
+        (entry.epoch, entry.since) = (4, vec![4]);
+        assert!(refused(&stale).contains("never go back"));
+        let mut short = map(6, 4, |_| listed(&[0], &[]));
+        short.status.as_mut().unwrap().buckets.pop();
+        assert!(refused(&short).contains("3 entries"));
+        let mut gone = old.clone();
+        gone.status = None;
+        assert!(refused(&gone).contains("epoch 0"));
+    }
+
+    #[test]
+    fn the_first_map_may_have_no_buckets_and_those_after_it_follow_nothing() {
+        let mut first = map(0, 4, |_| listed(&[0], &[]));
+        first.status = None;
+        let told = news(None, &first).unwrap().unwrap();
+        assert_eq!((told.entries.len(), told.disks.len()), (0, 0));
+        assert!(news(Some(&first), &map(1, 4, |_| listed(&[0], &[]))).is_ok());
+    }
+
+    #[test]
+    fn a_disk_is_where_its_first_address_that_is_one_says() {
+        let mut map = map(5, 4, |_| listed(&[0], &[]));
+        let disks = &mut map.status.as_mut().unwrap().disks;
+        disks[0].addresses = ["nowhere", "[fd00::1]:7420", "10.0.0.1:7420"]
+            .map(str::to_owned)
+            .into();
+        disks[1].addresses.clear();
+        let file = map_file(&map).unwrap();
+        let ids: Vec<u128> = file.disks.iter().map(|disk| disk.id.get()).collect();
+        assert_eq!(ids, [1, 3], "the second is served nowhere");
+        assert_eq!(file.disks[0].address, "[fd00::1]:7420");
+    }
+}
