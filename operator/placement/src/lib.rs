@@ -7,8 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+mod choice;
+mod draw;
+mod jobs;
 mod layout;
 mod plan;
 
+pub use choice::{Choice, Health, PoolMetrics, Reason, Request, choose};
+pub use jobs::{Shared, share};
 pub use layout::{Disk, Held, HeldError, Layout};
 pub use plan::{Plan, Short, Step, Why, plan};

@@ -1,7 +1,28 @@
 //! The plan: which buckets should move where, in which order, and why. It decides; it starts nothing.
 
+mod chains;
+mod cycles;
+mod disks;
+mod draft;
+mod fill;
+mod links;
+mod room;
+mod search;
+mod settle;
+mod shares;
+mod steps;
+
 use crate::layout::Layout;
+use chains::level;
+use cycles::spare;
+use disks::Disks;
+use draft::Draft;
+use fill::fill;
 use moraine_model::REPLICAS_MAX;
+use room::Room;
+use settle::settle;
+use shares::targets;
+use steps::steps;
 
 /// One change of one bucket. `to` alone makes a missing replica, `from` alone drops one too many, both together move one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,46 +76,17 @@ pub struct Plan {
 /// What should move where, so that each bucket has its replicas, each in a failure domain of its own, and each disk its
 /// share.
 pub fn plan(layout: &Layout<'_>) -> Plan {
-    let mut plan = Plan::default();
-    let mut counts = vec![0_u64; layout.disks.len()];
-    for bucket in 0..layout.held.buckets() {
-        for &place in layout.held.of(bucket) {
-            if let Some(count) = counts.get_mut(place as usize) {
-                *count += 1;
-            }
-        }
+    let wanted = layout.replicas.max(1);
+    let width = (wanted as usize).min(REPLICAS_MAX);
+    let mut draft = Draft::new(Disks::new(layout.disks), layout.held, width);
+    let unsettled = settle(&mut draft, wanted);
+    let mut targets = targets(&draft);
+    let mut room = Room::new(&draft.disks, &draft.counts, &targets);
+    fill(&mut draft, &mut room);
+    level(&mut draft, &mut targets, &mut room);
+    spare(&mut draft, &mut targets);
+    Plan {
+        steps: steps(&draft, &unsettled, &targets),
+        short: unsettled.short,
     }
-    let wanted = (layout.replicas.max(1) as usize).min(REPLICAS_MAX);
-    for bucket in 0..layout.held.buckets() {
-        let mut has = layout.held.of(bucket).to_vec();
-        while has.len() < wanted {
-            let Some(to) = emptiest(layout, &counts, &has) else {
-                break;
-            };
-            counts[to as usize] += 1;
-            has.push(to);
-            plan.steps.push(Step {
-                bucket,
-                to: Some(to),
-                from: None,
-                why: Why::Missing,
-            });
-        }
-    }
-    plan
-}
-
-/// The emptiest disk beside its weight, in a domain that the bucket isn't in yet if there is one.
-fn emptiest(layout: &Layout<'_>, counts: &[u64], has: &[u32]) -> Option<u32> {
-    let used = |domain| {
-        let mut domains = has.iter().filter_map(|&at| layout.disks.get(at as usize));
-        domains.any(|disk| disk.domain == domain)
-    };
-    let all = (0..).zip(layout.disks);
-    let free = all.filter(|(place, disk)| disk.stays() && disk.takes && !has.contains(place));
-    let key = |place: u32, weight: u64| {
-        u128::from(counts[place as usize] + 1) * u128::from(u32::MAX) / u128::from(weight)
-    };
-    free.min_by_key(|(place, disk)| (used(disk.domain), key(*place, disk.weight)))
-        .map(|(place, _)| place)
 }
