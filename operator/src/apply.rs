@@ -1,14 +1,17 @@
 //! Carries decisions out: server-side apply of status, one field manager, and one place that tells
 //! people about changes.
 
-use crate::decide::{News, Write};
+use crate::decide::{News, NodeWord, Write};
 use crate::metrics::{Metrics, WriteLabels};
 use crate::world::World;
 use anyhow::{Context, Result};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
-use moraine_crds::{GROUP, StorageNode, StoragePool, VERSION};
+use moraine_crds::{
+    BucketMap, BucketMapSpec, BucketMapStatus, GROUP, StorageNode, StoragePool, VERSION,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -25,6 +28,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Writer {
     pools: Api<StoragePool>,
     nodes: Api<StorageNode>,
+    maps: Api<BucketMap>,
     events: Recorder,
     metrics: Metrics,
 }
@@ -39,6 +43,7 @@ impl Writer {
         Self {
             pools: Api::all(client.clone()),
             nodes: Api::all(client.clone()),
+            maps: Api::all(client.clone()),
             events: Recorder::new(client.clone(), reporter),
             metrics,
         }
@@ -59,24 +64,110 @@ impl Writer {
                     }
                 }
             }
-            Write::Node { name, condition } => {
-                tracing::info!(
-                    node = name,
-                    ready = condition.status,
-                    reason = condition.reason,
-                    "{}",
-                    condition.message
-                );
-                let status = json!({"conditions": [condition]});
-                let answer = self
-                    .apply("StorageNode", &self.nodes, &name, &status)
-                    .await?;
-                if let Some(node) = answer {
-                    world.send_modify(|world| world.storage_nodes.learn(node));
+            Write::NewMap { name, spec } => self.make_map(&name, *spec).await?,
+            Write::Map {
+                name,
+                follows,
+                status,
+                why,
+            } => {
+                tracing::info!(pool = name, epoch = status.epoch, "bucket map: {why}");
+                if let Some(map) = self.write_map(&name, follows, *status, world).await? {
+                    world.send_modify(|world| world.maps.learn(map));
                 }
             }
+            Write::Node { name, said } => self.write_node(&name, &said, world).await?,
         }
         Ok(())
+    }
+
+    async fn write_node(
+        &self,
+        name: &str,
+        said: &NodeWord,
+        world: &watch::Sender<World>,
+    ) -> Result<()> {
+        for condition in &said.conditions {
+            let Condition {
+                type_,
+                status,
+                reason,
+                message,
+                ..
+            } = condition;
+            tracing::info!(node = name, condition = type_, status, reason, "{message}");
+        }
+        let status = json!({
+            "conditions": said.conditions,
+            "evictedDisks": said.evicted_disks,
+        });
+        let answer = self
+            .apply("StorageNode", &self.nodes, name, &status)
+            .await?;
+        if let Some(node) = answer {
+            world.send_modify(|world| world.storage_nodes.learn(node));
+        }
+        Ok(())
+    }
+
+    /// Makes the BucketMap of a new pool. That it is there already is what was wanted: the watch will
+    /// bring it.
+    async fn make_map(&self, name: &str, spec: BucketMapSpec) -> Result<()> {
+        let map = BucketMap::new(name, spec);
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let answer = tokio::time::timeout(WRITE_LIMIT, self.maps.create(&params, &map)).await;
+        let answer = match answer {
+            Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => return Ok(()),
+            Ok(Ok(_)) => {
+                tracing::info!(pool = name, "made its BucketMap");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(anyhow::anyhow!("no answer in time")),
+        };
+        self.count("BucketMap", if answer.is_ok() { "ok" } else { "failed" });
+        answer.with_context(|| format!("making the BucketMap {name}"))
+    }
+
+    /// Writes the next version of a map, if the object still is what it follows. Replaced whole and
+    /// not applied: a version is right only as a whole, and only after the one that it was made from.
+    async fn write_map(
+        &self,
+        name: &str,
+        follows: String,
+        status: BucketMapStatus,
+        world: &watch::Sender<World>,
+    ) -> Result<Option<BucketMap>> {
+        let Some(mut map) = world.borrow().maps.get(name).cloned() else {
+            return Ok(None);
+        };
+        map.metadata.resource_version = Some(follows);
+        map.metadata.managed_fields = None;
+        map.status = Some(status);
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let answer = self.maps.replace_status(name, &params, &map);
+        let answer = match tokio::time::timeout(WRITE_LIMIT, answer).await {
+            Ok(Ok(map)) => Ok(Some(map)),
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
+            Ok(Err(kube::Error::Api(status))) if status.is_conflict() => Err(anyhow::anyhow!(
+                "a newer version is there: it is looked at first"
+            )),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(anyhow::anyhow!("no answer in time")),
+        };
+        self.count("BucketMap", if answer.is_ok() { "ok" } else { "failed" });
+        answer.with_context(|| format!("writing the BucketMap {name}"))
+    }
+
+    fn count(&self, kind: &'static str, result: &'static str) {
+        let labels = WriteLabels { kind, result };
+        self.metrics.writes.get_or_create(&labels).inc();
     }
 
     async fn apply<K>(
@@ -106,8 +197,7 @@ impl Writer {
             Ok(Err(error)) => ("failed", Err(error.into())),
             Err(_) => ("failed", Err(anyhow::anyhow!("no answer in time"))),
         };
-        let labels = WriteLabels { kind, result };
-        self.metrics.writes.get_or_create(&labels).inc();
+        self.count(kind, result);
         answer.with_context(|| format!("writing the status of {kind} {name}"))
     }
 

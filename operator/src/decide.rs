@@ -5,18 +5,25 @@
 //!
 //! Not here: reading, writing, and any clock.
 
+mod buckets;
+mod disks;
+mod map;
+mod members;
 mod node;
 mod pool;
 mod words;
 
 use crate::world::World;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
+use map::Change;
 use moraine_crds::conditions::READY;
 use moraine_crds::observation::find;
-use moraine_crds::{StoragePool, StoragePoolStatus};
+use moraine_crds::{BucketMapSpec, BucketMapStatus, StoragePool, StoragePoolStatus};
+pub(crate) use node::NodeWord;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Something to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,12 +37,30 @@ pub(crate) enum Write {
         /// What is worth telling besides.
         news: Option<News>,
     },
-    /// The operator's condition of a node.
+    /// The BucketMap of a pool, which isn't there yet.
+    NewMap {
+        /// Name of the pool.
+        name: String,
+        /// What never changes of it.
+        spec: Box<BucketMapSpec>,
+    },
+    /// The next version of a pool's map.
+    Map {
+        /// Name of the pool.
+        name: String,
+        /// The resource version of the object that it follows: a newer one is not overwritten.
+        follows: String,
+        /// The version.
+        status: Box<BucketMapStatus>,
+        /// Why, for the log.
+        why: String,
+    },
+    /// The operator's part of a node's status.
     Node {
         /// Name of the StorageNode.
         name: String,
-        /// The condition.
-        condition: Condition,
+        /// All that this operator says of it.
+        said: Box<NodeWord>,
     },
 }
 
@@ -52,27 +77,75 @@ pub(crate) struct News {
     pub(crate) note: String,
 }
 
-/// All that has to be written now; nothing while the world isn't wholly read.
-pub(crate) fn decide(world: &World, now: Timestamp) -> Vec<Write> {
+/// What one decision leaves for the next: the leader's own, made anew by whoever leads next. Nothing
+/// that must not be lost is here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    /// When disks last refused an offer, by id.
+    refused: BTreeMap<String, Timestamp>,
+    /// When the status of each pool was last written.
+    told: BTreeMap<String, Timestamp>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Decision {
+    /// What has to be written now.
+    pub(crate) writes: Vec<Write>,
+    /// When to look again though nothing was heard, if something waits for time to pass.
+    pub(crate) again: Option<Duration>,
+}
+
+/// How soon is looked again at what waits for time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// All that has to be done now; nothing while the world isn't wholly read.
+pub(crate) fn decide(world: &World, memory: &mut Memory, now: Timestamp) -> Decision {
+    let mut decision = Decision::default();
     if !world.unread().is_empty() {
-        return Vec::new();
+        return decision;
     }
-    let pools = world.pools.iter().filter_map(|(name, pool)| {
-        let status = pool::status(pool, world, now)?;
-        Some(Write::Pool {
+    let writes = &mut decision.writes;
+    for (name, pool) in world.pools.iter() {
+        let outlook = map::outlook(pool, world, memory, now);
+        if outlook.waits {
+            decision.again = Some(AGAIN);
+        }
+        let status = pool::status(pool, world, &outlook, memory, now);
+        // The map first: what the status says of it may wait, data can't.
+        writes.extend(outlook.change.map(|change| map_write(name, change)));
+        writes.extend(status.map(|status| Write::Pool {
             name: name.clone(),
             news: news(pool, &status),
             status: Box::new(status),
-        })
-    });
-    let nodes = world.storage_nodes.iter().filter_map(|(name, node)| {
-        let condition = node::ready(node, world.leases.life(&lease_of(name)), now)?;
-        Some(Write::Node {
+        }));
+    }
+    let holdings = node::holdings(world);
+    for (name, node) in world.storage_nodes.iter() {
+        let said = node::word(node, world.leases.life(&lease_of(name)), &holdings, now);
+        writes.extend(said.map(|said| Write::Node {
             name: name.clone(),
-            condition,
-        })
-    });
-    pools.chain(nodes).collect()
+            said: Box::new(said),
+        }));
+    }
+    decision
+}
+
+fn map_write(pool: &str, change: Change) -> Write {
+    let name = pool.to_owned();
+    match change {
+        Change::Make(spec) => Write::NewMap { name, spec },
+        Change::Write {
+            follows,
+            status,
+            why,
+        } => Write::Map {
+            name,
+            follows,
+            status,
+            why,
+        },
+    }
 }
 
 /// The Lease of the agent on a node.

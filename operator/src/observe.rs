@@ -27,6 +27,11 @@ pub(crate) async fn world(
             world.send_modify(|world| world.pools.apply(event));
         }
     });
+    let maps = follow("BucketMap", guarded(client.clone()), |heard| {
+        if let Heard::Event(event) = heard {
+            world.send_modify(|world| world.maps.apply(event));
+        }
+    });
     let storage_nodes = follow("StorageNode", guarded(client.clone()), |heard| {
         if let Heard::Event(event) = heard {
             world.send_modify(|world| world.storage_nodes.apply(event));
@@ -51,7 +56,7 @@ pub(crate) async fn world(
             Heard::Lost(_) => world.leases.lost(),
         });
     });
-    tokio::join!(pools, storage_nodes, nodes, leases);
+    tokio::join!(pools, maps, storage_nodes, nodes, leases);
 }
 
 fn guarded<K>(client: Client) -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>>

@@ -2,7 +2,7 @@
 
 use crate::apply::Writer;
 use crate::clock::Clock;
-use crate::decide::decide;
+use crate::decide::{Decision, Memory, decide};
 use crate::lead::{self, Term};
 use crate::metrics::Metrics;
 use crate::world::World;
@@ -51,9 +51,11 @@ impl Reconciler<'_> {
     async fn reconcile(&self) {
         let mut changes = self.world.subscribe();
         let mut retry_after = None;
+        let mut memory = Memory::default();
         loop {
             self.metrics.decisions.inc();
-            let writes = decide(&changes.borrow_and_update(), Clock::time_of_day());
+            let now = Clock::time_of_day();
+            let Decision { writes, again } = decide(&changes.borrow_and_update(), &mut memory, now);
             let mut failed = false;
             for write in writes {
                 // A decision may have taken long; what follows must not run on an old term.
@@ -72,7 +74,15 @@ impl Reconciler<'_> {
                 continue;
             }
             retry_after = None;
-            if changes.changed().await.is_err() {
+            let news = changes.changed();
+            let ended = match again {
+                None => news.await.is_err(),
+                Some(again) => {
+                    let waited = tokio::time::timeout(again, news).await;
+                    waited.is_ok_and(|heard| heard.is_err())
+                }
+            };
+            if ended {
                 return;
             }
             tokio::time::sleep(GATHER).await;

@@ -4,13 +4,15 @@ use crate::leases::Leases;
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
 use moraine_crds::watch::Cache;
-use moraine_crds::{StorageNode, StoragePool};
+use moraine_crds::{BucketMap, StorageNode, StoragePool};
 
 /// What decisions are made from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     /// The pools.
     pub(crate) pools: Cache<StoragePool>,
+    /// Where their buckets lie.
+    pub(crate) maps: Cache<BucketMap>,
     /// What the nodes say.
     pub(crate) storage_nodes: Cache<StorageNode>,
     /// The cluster's nodes; their labels are all that matters here.
@@ -25,6 +27,7 @@ impl World {
     pub(crate) fn unread(&self) -> Vec<&'static str> {
         [
             ("StoragePools", self.pools.listed()),
+            ("BucketMaps", self.maps.listed()),
             ("StorageNodes", self.storage_nodes.listed()),
             ("Nodes", self.nodes.listed()),
             ("Leases", self.leases.listed()),

@@ -1,28 +1,160 @@
-//! The operator's word on a node: whether its agent lives, by its Lease.
+//! The operator's word on a node: whether its agent lives, by its Lease, and whether what is to be
+//! evicted is gone from it.
 
+use super::words::{count, names};
 use crate::leases::Life;
+use crate::world::World;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use moraine_crds::StorageNode;
-use moraine_crds::conditions::READY;
+use moraine_crds::conditions::{EVICTED, READY};
 use moraine_crds::observation::{Holds, Observation, find, to_seconds};
+use moraine_crds::{BucketPlace, StorageNode};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The condition `Ready` to write, if the node doesn't say so already. While nothing is known for
-/// certain, what it says stands.
-pub(super) fn ready(node: &StorageNode, life: Life, now: Timestamp) -> Option<Condition> {
-    let (holds, reason, message) = verdict(node, life)?;
+/// All that the operator says of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeWord {
+    /// `Ready`, and `Evicted` while something is to be evicted.
+    pub(crate) conditions: Vec<Condition>,
+    /// The disks that are to be evicted and hold nothing that is needed.
+    pub(crate) evicted_disks: Vec<String>,
+}
+
+/// How many buckets each disk holds, awaits or is to take, by id of the disk and name of the pool.
+pub(super) type Holdings<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
+
+/// What all maps say.
+pub(super) fn holdings(world: &World) -> Holdings<'_> {
+    let mut holdings = Holdings::new();
+    for (pool, map) in world.maps.iter() {
+        let Some(status) = &map.status else {
+            continue;
+        };
+        for bucket in &status.buckets {
+            for place in places(bucket) {
+                let disk = usize::try_from(place)
+                    .ok()
+                    .and_then(|at| status.disks.get(at));
+                if let Some(disk) = disk {
+                    let held = holdings.entry(&disk.id).or_default();
+                    *held.entry(pool).or_default() += 1;
+                }
+            }
+        }
+    }
+    holdings
+}
+
+/// The disks that a bucket needs, awaits, or is offered to: none of them can be taken away.
+pub(super) fn places(bucket: &BucketPlace) -> BTreeSet<u32> {
+    let moving = bucket
+        .moving
+        .iter()
+        .flat_map(|moving| [Some(moving.to), moving.from]);
+    let listed = bucket
+        .in_sync
+        .iter()
+        .chain(&bucket.syncing)
+        .chain(&bucket.away);
+    listed.copied().chain(moving.flatten()).collect()
+}
+
+/// What to write, if the node doesn't say so already. While nothing is known for certain, what it says
+/// stands.
+pub(super) fn word(
+    node: &StorageNode,
+    life: Life,
+    holdings: &Holdings<'_>,
+    now: Timestamp,
+) -> Option<NodeWord> {
     let before = node.status.as_ref();
-    let before = before.map_or(&[][..], |status| &status.conditions);
-    let observation = Observation {
-        condition: READY,
-        holds,
-        reason,
-        message,
-        generation: node.metadata.generation,
+    let conditions = before.map_or(&[][..], |status| &status.conditions);
+    let generation = node.metadata.generation;
+    let said = |condition, (holds, reason, message)| {
+        let observation = Observation {
+            condition,
+            holds,
+            reason,
+            message,
+            generation,
+        };
+        observation.following(conditions, now)
     };
-    let condition = observation.following(before, now);
-    (find(before, READY) != Some(&condition)).then_some(condition)
+    let eviction = Eviction::of(node, holdings);
+    let mut wanted = vec![said(READY, verdict(node, life)?)];
+    wanted.extend(eviction.verdict().map(|verdict| said(EVICTED, verdict)));
+    let same = [READY, EVICTED]
+        .iter()
+        .all(|name| find(conditions, name) == find(&wanted, name));
+    let held = before.map_or(&[][..], |status| &status.evicted_disks);
+    if same && held == eviction.empty {
+        return None;
+    }
+    Some(NodeWord {
+        conditions: wanted,
+        evicted_disks: eviction.empty,
+    })
+}
+
+/// What is to be evicted of a node.
+struct Eviction {
+    /// Whether it is the node as a whole.
+    whole: bool,
+    /// Disks that are to be evicted and hold nothing.
+    empty: Vec<String>,
+    /// Buckets that are still on others that are to be evicted, by pool.
+    left: BTreeMap<String, usize>,
+}
+
+impl Eviction {
+    fn of(node: &StorageNode, holdings: &Holdings<'_>) -> Self {
+        let disks = node.status.iter().flat_map(|status| &status.disks);
+        let ordered = |id: &str| {
+            let order = node.spec.disks.iter().find(|order| order.id == id);
+            node.spec.evict || order.is_some_and(|order| order.evict)
+        };
+        let mut eviction = Self {
+            whole: node.spec.evict,
+            empty: Vec::new(),
+            left: BTreeMap::new(),
+        };
+        for disk in disks.filter(|disk| ordered(&disk.id)) {
+            match holdings.get(&*disk.id) {
+                None => eviction.empty.push(disk.id.clone()),
+                Some(pools) => {
+                    for (&pool, buckets) in pools {
+                        *eviction.left.entry(pool.to_owned()).or_default() += buckets;
+                    }
+                }
+            }
+        }
+        eviction.empty.sort_unstable();
+        eviction
+    }
+
+    fn verdict(&self) -> Option<(Holds, &'static str, String)> {
+        if !self.left.is_empty() {
+            let left = self.left.iter();
+            let left: Vec<String> = left
+                .map(|(pool, &buckets)| format!("{} of pool {pool}", count(buckets, "bucket")))
+                .collect();
+            let message = format!(
+                "still here: {}; they move to other disks with room, a few at a time (`kubectl get bucketmaps` shows how many)",
+                names(&left)
+            );
+            return Some((Holds::False, "DataRemains", message));
+        }
+        if self.whole {
+            let message = "nothing on the node is needed any more: it can be taken away";
+            return Some((Holds::True, "Empty", message.to_owned()));
+        }
+        let disks = names(&self.empty);
+        (!self.empty.is_empty()).then(|| {
+            let message = format!("nothing on these disks is needed any more: {disks}");
+            (Holds::True, "DisksEmpty", message)
+        })
+    }
 }
 
 fn verdict(node: &StorageNode, life: Life) -> Option<(Holds, &'static str, String)> {

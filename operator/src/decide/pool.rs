@@ -1,49 +1,39 @@
-//! The operator's word on a pool: which nodes it has, which of them report, and what keeps it from
-//! being ready.
+//! The operator's word on a pool: which nodes and disks it has, how its buckets are, and what keeps it
+//! from being ready.
 
-use super::lease_of;
+use super::buckets::{self, Buckets};
+use super::map::{Outlook, Standing};
+use super::members::{Member, members};
 use super::words::{count, names};
+use super::{Memory, lease_of};
 use crate::leases::Life;
 use crate::world::World;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use moraine_crds::conditions::READY;
 use moraine_crds::observation::{Holds, Observation};
-use moraine_crds::{
-    DiskHealth, PoolSummary, StorageNode, StoragePool, StoragePoolStatus, UnusedDevice, words,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use moraine_crds::{DiskHealth, PoolSummary, StoragePool, StoragePoolStatus, UnusedDevice, words};
+use std::collections::BTreeSet;
 
-/// A node that fits the pool's selector.
-struct Member<'a> {
-    name: &'a str,
-    /// Its failure domain, if it carries the label.
-    domain: Option<&'a str>,
-    /// What its agent says, if one was ever there.
-    said: Option<&'a StorageNode>,
-    life: Life,
-}
+/// Bytes in use change all the time; they alone are written no more often than this.
+const USED_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
-impl Member<'_> {
-    fn reports(&self) -> bool {
-        self.said.is_some() && self.life == Life::Alive
-    }
-
-    fn silence(&self) -> &'static str {
-        match self.life {
-            Life::NeverSeen => "no agent was seen",
-            Life::Stopped(_) => "the agent stopped",
-            Life::Stale(_) => "its Lease is stale",
-            // Its Lease is there before its StorageNode.
-            Life::Alive | Life::Unconfirmed => "the agent is starting",
-        }
-    }
-}
-
-/// Why the pool isn't ready, in a word and in a sentence. This version never finds one ready.
+/// Whether the pool is ready, and why, in a word and in a sentence.
 struct Verdict {
+    ready: bool,
     reason: &'static str,
     message: String,
+}
+
+impl Verdict {
+    fn not(reason: &'static str, message: String) -> Self {
+        Self {
+            ready: false,
+            reason,
+            message,
+        }
+    }
 }
 
 /// The status to write, if the pool doesn't say so already. While it isn't known for certain which of
@@ -51,6 +41,8 @@ struct Verdict {
 pub(super) fn status(
     pool: &StoragePool,
     world: &World,
+    outlook: &Outlook,
+    memory: &mut Memory,
     now: Timestamp,
 ) -> Option<StoragePoolStatus> {
     let members = members(pool, world);
@@ -61,88 +53,156 @@ pub(super) fn status(
         return None;
     }
     let held = pool.status.clone().unwrap_or_default();
-    let Verdict { reason, message } = verdict(pool, &members);
+    let wanted = wanted(pool, world, outlook, &members, now);
+    if !differs(&held, &wanted) {
+        return None;
+    }
+    let name = pool.name_any();
+    let told = memory.told.get(&name);
+    let recent = told.is_some_and(|&told| now.duration_since(told) < USED_EVERY);
+    if recent && !differs(&without_numbers(held), &without_numbers(wanted.clone())) {
+        return None;
+    }
+    memory.told.insert(name, now);
+    Some(wanted)
+}
+
+/// All that the operator says of the pool.
+fn wanted(
+    pool: &StoragePool,
+    world: &World,
+    outlook: &Outlook,
+    members: &[Member<'_>],
+    now: Timestamp,
+) -> StoragePoolStatus {
+    let held = pool.status.as_ref();
+    let held = held.map_or(&[][..], |status| &status.conditions);
+    let totals = Totals::of(&pool.name_any(), world);
+    let placed = match &outlook.standing {
+        Standing::Placed(placed) => Some(&**placed),
+        _ => None,
+    };
+    let found = placed.map(|placed| Buckets::of(pool, placed, &outlook.disks));
+    let Verdict {
+        ready,
+        reason,
+        message,
+    } = match &found {
+        Some(found) => serving(found, members, outlook),
+        None => unplaced(pool, members, outlook),
+    };
     let observation = Observation {
         condition: READY,
-        holds: Holds::False,
+        holds: if ready { Holds::True } else { Holds::False },
         reason,
         message,
         generation: pool.metadata.generation,
     };
-    let ready = observation.following(&held.conditions, now);
-    let totals = Totals::of(&pool.name_any(), world);
-    let status = StoragePoolStatus {
+    let mut conditions: Vec<Condition> = vec![observation.following(held, now)];
+    if let (Some(found), Some(placed)) = (&found, placed) {
+        let observations = found.observations(pool, placed, &outlook.disks);
+        let said = observations.into_iter();
+        conditions.extend(said.map(|said| said.following(held, now)));
+    }
+    StoragePoolStatus {
         observed_generation: pool.metadata.generation,
+        epoch: placed.map(|placed| placed.map.epoch),
         capacity_bytes: Some(totals.capacity_bytes),
         used_bytes: Some(totals.used_bytes),
-        summary: Some(summary(pool, &members, &totals)),
-        conditions: vec![ready.clone()],
-        ..StoragePoolStatus::default()
-    };
-    // What else the object says isn't this operator's, and no reason to write.
-    let mut wanted = held.clone();
-    wanted.observed_generation = status.observed_generation;
-    wanted.capacity_bytes = status.capacity_bytes;
-    wanted.used_bytes = status.used_bytes;
-    wanted.summary.clone_from(&status.summary);
-    match wanted.conditions.iter_mut().find(|c| c.type_ == READY) {
-        Some(condition) => *condition = ready,
-        None => wanted.conditions.push(ready),
+        at_risk_bytes: found.as_ref().map(|found| found.at_risk_bytes),
+        buckets: found.as_ref().map(|found| found.counts.clone()),
+        progress: None,
+        plan: placed.and_then(|placed| buckets::plan(placed, &outlook.disks)),
+        summary: Some(summary(pool, members, &totals, found.as_ref())),
+        conditions,
     }
-    (wanted != held).then_some(status)
 }
 
-fn members<'a>(pool: &'a StoragePool, world: &'a World) -> Vec<Member<'a>> {
-    let selector = &pool.spec.node_selector;
-    let fits = |name: &str, labels: &BTreeMap<String, String>| {
-        // With no selector: every node that runs an agent.
-        let chosen = !selector.is_empty() || world.storage_nodes.contains_key(name);
-        let matches = |(key, value)| labels.get(key) == Some(value);
-        chosen && selector.iter().all(matches)
+/// Whether what the operator says has changed; conditions of others are none of its business.
+fn differs(held: &StoragePoolStatus, wanted: &StoragePoolStatus) -> bool {
+    let own = |condition: &&Condition| wanted.conditions.iter().any(|c| c.type_ == condition.type_);
+    let by_type = |status: &StoragePoolStatus| {
+        let mut conditions: Vec<Condition> =
+            status.conditions.iter().filter(own).cloned().collect();
+        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        StoragePoolStatus {
+            conditions,
+            ..status.clone()
+        }
     };
-    let nodes = world
-        .nodes
-        .iter()
-        .filter(|(name, node)| fits(name, node.labels()));
-    nodes
-        .map(|(name, node)| {
-            let domain = node.labels().get(&pool.spec.failure_domain);
-            Member {
-                name,
-                domain: domain
-                    .map(String::as_str)
-                    .filter(|domain| !domain.is_empty()),
-                said: world.storage_nodes.get(name),
-                life: world.leases.life(&lease_of(name)),
-            }
-        })
-        .collect()
+    by_type(held) != by_type(wanted)
 }
 
-fn verdict(pool: &StoragePool, members: &[Member<'_>]) -> Verdict {
-    if members.is_empty() {
-        return no_nodes(pool);
+/// Without what changes with each write of a volume.
+fn without_numbers(mut status: StoragePoolStatus) -> StoragePoolStatus {
+    (status.used_bytes, status.at_risk_bytes) = (None, None);
+    if let Some(plan) = &mut status.plan {
+        plan.bytes = 0;
     }
-    let all = members.len();
-    let reporting: Vec<&Member<'_>> = members.iter().filter(|member| member.reports()).collect();
+    if let Some(summary) = &mut status.summary {
+        summary.used.clear();
+        summary.at_risk.clear();
+    }
+    status
+}
+
+/// The verdict on a pool whose buckets are placed.
+fn serving(found: &Buckets, members: &[Member<'_>], outlook: &Outlook) -> Verdict {
+    if let Some(message) = found.unavailable() {
+        return Verdict::not("BucketsUnavailable", message);
+    }
+    let disks = (0..)
+        .zip(&outlook.disks.views)
+        .filter(|(place, _)| outlook.disks.serves(*place));
+    let message = format!(
+        "{} on {}{}",
+        count(
+            usize::try_from(found.counts.total).unwrap_or_default(),
+            "bucket"
+        ),
+        count(disks.count(), "disk"),
+        silent(members)
+    );
+    Verdict {
+        ready: true,
+        reason: "Serving",
+        message,
+    }
+}
+
+/// The nodes that say nothing, with the reasons.
+fn silent(members: &[Member<'_>]) -> String {
     let silent: Vec<String> = members
         .iter()
         .filter(|member| !member.reports())
         .map(|member| format!("{} ({})", member.name, member.silence()))
         .collect();
-    let silent = if silent.is_empty() {
+    if silent.is_empty() {
         String::new()
     } else {
         format!("; silent: {}", names(&silent))
-    };
+    }
+}
+
+/// The verdict on a pool without buckets on disks.
+fn unplaced(pool: &StoragePool, members: &[Member<'_>], outlook: &Outlook) -> Verdict {
+    match &outlook.standing {
+        Standing::Unusable(reason) => return Verdict::not("MapUnusable", reason.clone()),
+        Standing::Lost => return Verdict::not("MapLost", map_lost(pool)),
+        Standing::Absent | Standing::Empty | Standing::Placed(_) => {}
+    }
+    if members.is_empty() {
+        return no_nodes(pool);
+    }
+    let all = members.len();
+    let silent = silent(members);
+    let reporting: Vec<&Member<'_>> = members.iter().filter(|member| member.reports()).collect();
     if reporting.is_empty() {
-        return Verdict {
-            reason: "NoAgents",
-            message: format!(
-                "none of {} of the pool reports{silent}: do the pods of the DaemonSet moraine-agent run there?",
-                count(all, "node")
-            ),
-        };
+        let message = format!(
+            "none of {} of the pool reports{silent}: do the pods of the DaemonSet moraine-agent run there?",
+            count(all, "node")
+        );
+        return Verdict::not("NoAgents", message);
     }
     let domains: BTreeSet<&str> = reporting
         .iter()
@@ -151,20 +211,22 @@ fn verdict(pool: &StoragePool, members: &[Member<'_>]) -> Verdict {
     let replicas = usize::try_from(pool.spec.replicas).unwrap_or(usize::MAX);
     if domains.len() < replicas {
         let message = too_few_domains(pool, &domains, members);
-        return Verdict {
-            reason: "TooFewFailureDomains",
-            message: format!("{message}{silent}"),
-        };
+        return Verdict::not("TooFewFailureDomains", format!("{message}{silent}"));
     }
-    let devices = devices(pool, &reporting);
-    Verdict {
-        reason: "PlacementNotBuilt",
-        message: format!(
-            "{} of {} report{silent}; {devices}; this version of Moraine does not place buckets yet, so no volume can be made",
-            reporting.len(),
-            count(all, "node"),
-        ),
-    }
+    let message = format!(
+        "{} of {} report{silent}; {}",
+        reporting.len(),
+        count(all, "node"),
+        devices(pool, &reporting, outlook)
+    );
+    Verdict::not("WaitingForDisks", message)
+}
+
+fn map_lost(pool: &StoragePool) -> String {
+    format!(
+        "disks of this pool hold buckets, but the BucketMap {} doesn't say which: nothing is placed, so that no data is taken for new; restore the BucketMap from a backup of the cluster",
+        pool.name_any()
+    )
 }
 
 fn no_nodes(pool: &StoragePool) -> Verdict {
@@ -183,10 +245,7 @@ fn no_nodes(pool: &StoragePool) -> Verdict {
             labels.join(" ")
         )
     };
-    Verdict {
-        reason: "NoNodes",
-        message,
-    }
+    Verdict::not("NoNodes", message)
 }
 
 fn too_few_domains(pool: &StoragePool, domains: &BTreeSet<&str>, members: &[Member<'_>]) -> String {
@@ -224,45 +283,38 @@ fn too_few_domains(pool: &StoragePool, domains: &BTreeSet<&str>, members: &[Memb
     )
 }
 
-/// What the nodes found, in words.
-fn devices(pool: &StoragePool, reporting: &[&Member<'_>]) -> String {
+/// What the nodes have, in words.
+fn devices(pool: &StoragePool, reporting: &[&Member<'_>], outlook: &Outlook) -> String {
+    let needed = format!(
+        "a disk in each of {} is needed",
+        count(
+            usize::try_from(pool.spec.replicas).unwrap_or_default(),
+            "failure domain"
+        )
+    );
+    let taken = count(outlook.disks.views.len(), "disk");
     if pool.spec.devices.file.is_some() {
-        return "files for devices.file are not made yet".to_owned();
+        return format!("{taken} made of a file, and {needed}");
     }
     let name = pool.name_any();
-    let found: Vec<&UnusedDevice> = reporting
+    let refused: Vec<&UnusedDevice> = reporting
         .iter()
         .filter_map(|member| member.said?.status.as_ref())
         .flat_map(|status| &status.unused_devices)
         .filter(|device| device.pool == name)
         .collect();
-    let usable = found.iter().filter(|device| device.reason == USABLE);
-    let bytes: u64 = usable
-        .clone()
-        .map(|device| device.size_bytes)
-        .fold(0, u64::saturating_add);
-    let usable = usable.count();
-    let refused = found.len() - usable;
-    if found.is_empty() {
+    if refused.is_empty() && outlook.disks.views.is_empty() {
         return "spec.devices.paths names no device of theirs".to_owned();
     }
-    let refused = if refused == 0 {
-        String::new()
-    } else {
-        format!(
-            ", and {} can't be taken (`kubectl get storagenodes -o yaml` says why, in status.unusedDevices)",
-            count(refused, "other")
-        )
+    let refused = match refused.len() {
+        0 => String::new(),
+        number => format!(
+            "; {} can't be taken (`kubectl get storagenodes -o yaml` says why, in status.unusedDevices)",
+            count(number, "device")
+        ),
     };
-    format!(
-        "{} with {} could be taken{refused}",
-        count(usable, "device"),
-        words::size(bytes)
-    )
+    format!("{taken} taken, and {needed}{refused}")
 }
-
-/// The agents' word for a device that would be taken if they could format it.
-const USABLE: &str = "NotServedYet";
 
 /// What the disks of a pool have, whichever nodes they are in.
 #[derive(Default)]
@@ -291,15 +343,20 @@ impl Totals {
     }
 }
 
-fn summary(pool: &StoragePool, members: &[Member<'_>], totals: &Totals) -> PoolSummary {
+fn summary(
+    pool: &StoragePool,
+    members: &[Member<'_>],
+    totals: &Totals,
+    found: Option<&Buckets>,
+) -> PoolSummary {
     let reporting = members.iter().filter(|member| member.reports()).count();
+    let healthy = found.map_or(0, |found| found.counts.healthy);
     PoolSummary {
         nodes: format!("{reporting}/{}", members.len()),
         disks: format!("{}/{}", totals.serving, totals.disks),
-        // None is placed, so none can be healthy.
-        buckets: format!("0/{}", pool.spec.buckets),
+        buckets: format!("{healthy}/{}", pool.spec.buckets),
         capacity: words::size(totals.capacity_bytes),
         used: words::used(totals.used_bytes, totals.capacity_bytes),
-        at_risk: words::size(0),
+        at_risk: words::size(found.map_or(0, |found| found.at_risk_bytes)),
     }
 }

@@ -5,14 +5,16 @@ use crate::world::World;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
-use moraine_crds::StorageNode;
+use moraine_crds::conditions::EVICTED;
 use moraine_crds::watch::trusted;
+use moraine_crds::{BucketMap, StorageNode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A world that was wholly read at second 0 and then told, in which what is said to live does.
 struct Scene {
     world: World,
+    memory: Memory,
     /// The second up to which time has passed.
     second: u64,
 }
@@ -21,10 +23,15 @@ impl Scene {
     fn new() -> Self {
         let mut world = World::default();
         world.pools.apply(Event::InitDone);
+        world.maps.apply(Event::InitDone);
         world.storage_nodes.apply(Event::InitDone);
         world.nodes.apply(Event::InitDone);
         world.leases.apply(Event::InitDone, at(0));
-        Self { world, second: 0 }
+        Self {
+            world,
+            memory: Memory::default(),
+            second: 0,
+        }
     }
 
     /// Nodes that carry a label `disk=nvme`, the zone, and an agent that lives and reports.
@@ -84,15 +91,17 @@ impl Scene {
         self
     }
 
+    /// What a leader decides that has this scene's memory, which stays as it is.
     fn decide(&self, second: i64) -> Vec<Write> {
-        decide(&self.world, Timestamp::from_second(second).unwrap())
+        let now = Timestamp::from_second(second).unwrap();
+        decide(&self.world, &mut self.memory.clone(), now).writes
     }
 
     /// The pool's status as the next decision would write it.
     fn pool_status(&self) -> StoragePoolStatus {
         let written = self.decide(500).into_iter().find_map(|write| match write {
             Write::Pool { status, .. } => Some(*status),
-            Write::Node { .. } => None,
+            _ => None,
         });
         written.expect("a pool has something to say")
     }
@@ -111,8 +120,10 @@ impl Scene {
 
     fn node_word(&self, node: &str) -> Option<(String, String, String)> {
         self.decide(500).into_iter().find_map(|write| match write {
-            Write::Node { name, condition } if name == node => {
-                Some((condition.status, condition.reason, condition.message))
+            Write::Node { name, said } if name == node => {
+                let ready = said.conditions[0].clone();
+                assert_eq!(ready.type_, READY);
+                Some((ready.status, ready.reason, ready.message))
             }
             _ => None,
         })
@@ -126,14 +137,26 @@ impl Scene {
                 pool.status = Some((**status).clone());
                 self.world.pools.learn(pool);
             }
-            Write::Node { name, condition } => {
+            Write::Node { name, said } => {
                 let mut node = self.world.storage_nodes[name].clone();
                 let status = node.status.get_or_insert_default();
+                let own = [READY, EVICTED];
                 status
                     .conditions
-                    .retain(|held| held.type_ != condition.type_);
-                status.conditions.push(condition.clone());
+                    .retain(|held| !own.contains(&&*held.type_));
+                status.conditions.extend(said.conditions.clone());
+                status.evicted_disks.clone_from(&said.evicted_disks);
                 self.world.storage_nodes.learn(node);
+            }
+            Write::NewMap { name, spec } => {
+                let mut map = BucketMap::new(name, (**spec).clone());
+                map.metadata.resource_version = Some("1".to_owned());
+                self.world.maps.apply(trusted(Event::Apply(map)));
+            }
+            Write::Map { name, status, .. } => {
+                let mut map = self.world.maps[name].clone();
+                map.status = Some((**status).clone());
+                self.world.maps.learn(map);
             }
         }
     }
@@ -169,7 +192,7 @@ fn pool(spec: &Value) -> DeserializeGuard<StoragePool> {
     let pool = json!({
         "apiVersion": "moraine.io/v1alpha1",
         "kind": "StoragePool",
-        "metadata": {"name": "fast", "uid": "u-1", "generation": 5, "resourceVersion": "1"},
+        "metadata": {"name": "fast", "uid": "a-1", "generation": 5, "resourceVersion": "1"},
         "spec": whole,
     });
     let pool: DeserializeGuard<StoragePool> = serde_json::from_value(pool).unwrap();
@@ -267,11 +290,10 @@ fn too_few_failure_domains_are_counted_and_the_way_out_is_named() {
 }
 
 #[test]
-fn nodes_in_enough_domains_leave_only_placement_to_be_built() {
+fn nodes_in_enough_domains_leave_only_their_disks_to_be_waited_for() {
     let found = json!({"unusedDevices": [
-        device("/dev/sda", "fast", 10, "NotServedYet"),
         device("/dev/sdb", "fast", 10, "Mounted"),
-        device("/dev/sdc", "other", 10, "NotServedYet"),
+        device("/dev/sdc", "other", 10, "Mounted"),
     ]});
     let scene = Scene::new()
         .nodes(&ABC)
@@ -280,16 +302,17 @@ fn nodes_in_enough_domains_leave_only_placement_to_be_built() {
         .labelled("d", "z3")
         .pool(&json!({"nodeSelector": {"disk": "nvme"}}));
     let (reason, message) = scene.pool_word();
-    assert_eq!(reason, "PlacementNotBuilt");
+    assert_eq!(reason, "WaitingForDisks");
     assert!(
         message.starts_with("3 of 4 nodes report; silent: d (no agent was seen)"),
         "{message}"
     );
     assert!(
-        message.contains("2 devices with 20.0Gi could be taken, and 2 others can't"),
+        message.contains(
+            "0 disks taken, and a disk in each of 3 failure domains is needed; 2 devices can't"
+        ),
         "{message}"
     );
-    assert!(message.contains("does not place buckets yet"), "{message}");
     let summary = scene.pool_status().summary.unwrap();
     assert_eq!(
         (summary.nodes.as_str(), summary.disks.as_str()),
@@ -303,14 +326,11 @@ fn nodes_in_enough_domains_leave_only_placement_to_be_built() {
 }
 
 #[test]
-fn a_pool_of_files_says_that_they_are_not_made_yet() {
+fn a_pool_of_files_waits_for_them() {
     let spec = json!({"devices": {"file": {"size": "10Gi"}}, "replicas": 1});
     let (reason, message) = Scene::new().nodes(&ABC).pool(&spec).pool_word();
-    assert_eq!(reason, "PlacementNotBuilt");
-    assert!(
-        message.contains("files for devices.file are not made yet"),
-        "{message}"
-    );
+    assert_eq!(reason, "WaitingForDisks");
+    assert!(message.contains("0 disks made of a file"), "{message}");
 }
 
 #[test]
@@ -398,7 +418,7 @@ fn nothing_is_said_of_what_is_not_known_for_certain() {
 fn what_is_written_once_is_not_written_again() {
     let mut scene = Scene::new().nodes(&ABC).pool(&json!({}));
     let writes = scene.decide(500);
-    assert_eq!(writes.len(), 4, "the pool and three nodes");
+    assert_eq!(writes.len(), 5, "the pool, its map and three nodes");
     for write in &writes {
         scene.write(write);
     }
@@ -409,9 +429,8 @@ fn what_is_written_once_is_not_written_again() {
     // What others say doesn't either.
     let mut pool = scene.world.pools["fast"].clone();
     let status = pool.status.as_mut().unwrap();
-    status.epoch = Some(7);
     let mut other = status.conditions[0].clone();
-    other.type_ = "Degraded".to_owned();
+    other.type_ = "Watched".to_owned();
     status.conditions.insert(0, other);
     scene.world.pools.learn(pool);
     assert_eq!(scene.decide(800), []);
@@ -425,13 +444,10 @@ fn one_nodes_death_writes_that_node_and_the_pool_and_keeps_other_times() {
     }
     let scene = scene.until(12).lives("a", 13).lives("b", 13).until(16);
     let writes = scene.decide(900);
-    let [
-        Write::Pool { status, news, .. },
-        Write::Node { name, condition },
-    ] = &writes[..]
-    else {
+    let [Write::Pool { status, news, .. }, Write::Node { name, said }] = &writes[..] else {
         panic!("{writes:?}");
     };
+    let condition = &said.conditions[0];
     assert_eq!(
         (name.as_str(), condition.reason.as_str()),
         ("c", "LeaseStale")
@@ -452,15 +468,15 @@ fn people_hear_of_it_when_the_reason_changes() {
     let heard = |scene: &Scene| {
         scene.decide(500).into_iter().find_map(|write| match write {
             Write::Pool { news, .. } => news,
-            Write::Node { .. } => None,
+            _ => None,
         })
     };
     let first = heard(&scene).unwrap();
     assert_eq!(
         (first.reason.as_str(), first.good),
-        ("PlacementNotBuilt", false)
+        ("WaitingForDisks", false)
     );
-    assert_eq!(first.about.uid.as_deref(), Some("u-1"));
+    assert_eq!(first.about.uid.as_deref(), Some("a-1"));
     for write in scene.decide(500) {
         scene.write(&write);
     }
@@ -469,3 +485,5 @@ fn people_hear_of_it_when_the_reason_changes() {
     scene.world.nodes.apply(trusted(Event::Delete(gone)));
     assert_eq!(heard(&scene).unwrap().reason, "TooFewFailureDomains");
 }
+
+mod maps;
