@@ -17,6 +17,7 @@ mod map;
 pub(crate) mod open;
 mod outgoing;
 mod peers;
+pub(crate) mod pool_map;
 pub(crate) mod served;
 mod session;
 mod shard;

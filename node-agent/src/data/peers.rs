@@ -5,12 +5,13 @@
 
 use super::identity::Identity;
 use super::outgoing::Outgoing;
+use super::pool_map::PoolMap;
 use super::session::read_payload;
 use super::shard::Server;
 use super::socket::Socket;
 use anyhow::{Context, Result, ensure};
 use moraine_model::{BLOCK_BYTES, DiskId};
-use moraine_protocol::{Group, Inbox, MapFile, Request, RequestId, decode_reply, encode_request};
+use moraine_protocol::{Group, Inbox, Request, RequestId, decode_reply, encode_request};
 use moraine_replica::CallId;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ const CALLS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Peers {
     identity: Arc<Identity>,
-    map: RefCell<Arc<MapFile>>,
+    map: RefCell<Arc<PoolMap>>,
     lines: RefCell<BTreeMap<Address, mpsc::Sender<(CallId, Request)>>>,
 }
 
@@ -43,7 +44,7 @@ struct Address {
 }
 
 impl Peers {
-    pub(super) fn new(identity: Arc<Identity>, map: Arc<MapFile>) -> Self {
+    pub(super) fn new(identity: Arc<Identity>, map: Arc<PoolMap>) -> Self {
         Self {
             identity,
             map: RefCell::new(map),
@@ -52,12 +53,12 @@ impl Peers {
     }
 
     /// Where disks are served from now on.
-    pub(super) fn follow(&self, map: &Arc<MapFile>) {
+    pub(super) fn follow(&self, map: &Arc<PoolMap>) {
         *self.map.borrow_mut() = Arc::clone(map);
     }
 
     /// The newest map.
-    pub(super) fn map(&self) -> Arc<MapFile> {
+    pub(super) fn map(&self) -> Arc<PoolMap> {
         Arc::clone(&self.map.borrow())
     }
 
@@ -65,7 +66,7 @@ impl Peers {
     pub(super) fn call(server: &Rc<Server>, call: CallId, disk: DiskId, request: Request) {
         tracing::trace!(?call, %disk, ?request, "asks");
         let peers = server.peers();
-        let place = peers.map.borrow().disk(disk).cloned();
+        let place = peers.map.borrow().file.disk(disk).cloned();
         let (Some(place), Some(bucket)) = (place, request.bucket()) else {
             return server.answered(call, None);
         };
@@ -126,7 +127,7 @@ async fn converse(
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
         let identity = &server.peers().identity;
-        let cluster = server.peers().map().cluster;
+        let cluster = server.peers().map().file.cluster;
         let shard = (address.disk, address.shard);
         identity.introduce(stream, cluster, shard).await
     };

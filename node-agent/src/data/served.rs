@@ -7,12 +7,12 @@
 use super::identity::Identity;
 use super::open::OpenDisk;
 use super::peers::Peers;
+use super::pool_map::PoolMap;
 use super::shard::{self, Start, Told};
 use super::view::{Seen, View};
 use super::{Event, WAITING_MAX};
 use anyhow::{Context, Result, ensure};
 use moraine_model::{ClusterId, DiskId};
-use moraine_protocol::MapFile;
 use moraine_replica::Options as ReplicaOptions;
 use moraine_store::format::Superblock;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub(crate) struct Served {
 #[derive(Debug, Default)]
 struct State {
     /// The newest map of each pool.
-    pools: BTreeMap<ClusterId, watch::Sender<Arc<MapFile>>>,
+    pools: BTreeMap<ClusterId, watch::Sender<Arc<PoolMap>>>,
     disks: BTreeMap<DiskId, Disk>,
 }
 
@@ -87,10 +87,10 @@ impl Served {
 
     /// The newest map of a pool, for all shards of its disks, those that come later too. Whether it may
     /// follow the one before is the caller's to know.
-    pub(crate) fn follow(&self, map: MapFile) {
-        let map = Arc::new(map);
+    pub(crate) fn follow(&self, map: impl Into<PoolMap>) {
+        let map: Arc<PoolMap> = Arc::new(map.into());
         let mut state = self.hold();
-        let pool = state.pools.entry(map.cluster);
+        let pool = state.pools.entry(map.file.cluster);
         let maps = pool.or_insert_with(|| watch::Sender::new(Arc::clone(&map)));
         maps.send_replace(map);
     }

@@ -12,12 +12,13 @@
 
 use super::Event;
 use super::peers::Peers;
+use super::pool_map::PoolMap;
 use super::session::Session;
 use super::socket::{Loose, Socket};
 use super::view::View;
 use anyhow::{Context, Result};
 use moraine_model::DiskId;
-use moraine_protocol::{MapFile, Request, RequestId};
+use moraine_protocol::{Request, RequestId};
 use moraine_replica::{CallId, Options, Output, Replicas, SessionId};
 use moraine_store::disk::DeviceDisk;
 use moraine_store::{Buffer, Opened, Shard, ShardOptions};
@@ -58,7 +59,7 @@ pub(super) struct Start {
     pub(super) peers: Peers,
     pub(super) told: mpsc::Receiver<Told>,
     /// The newest map, whenever there is one.
-    pub(super) maps: watch::Receiver<Arc<MapFile>>,
+    pub(super) maps: watch::Receiver<Arc<PoolMap>>,
     pub(super) events: mpsc::Sender<Event>,
     /// What others may see of the shard.
     pub(super) view: Arc<View>,
@@ -166,7 +167,7 @@ async fn listen(server: &Rc<Server>, mut told: mpsc::Receiver<Told>) {
 
 /// Takes each newer map, or the newest where several came. Ends never: that no more maps come is no
 /// reason to stop.
-async fn follow(server: &Rc<Server>, mut maps: watch::Receiver<Arc<MapFile>>) {
+async fn follow(server: &Rc<Server>, mut maps: watch::Receiver<Arc<PoolMap>>) {
     while maps.changed().await.is_ok() {
         let map = Arc::clone(&maps.borrow_and_update());
         server.peers.follow(&map);
@@ -256,10 +257,15 @@ impl Server {
         self.wake();
     }
 
-    fn learn(&self, map: &MapFile) {
+    fn learn(&self, map: &PoolMap) {
         self.with(|replicas| {
-            for entry in &map.entries {
+            for entry in &map.file.entries {
                 replicas.learn(entry.clone());
+            }
+            // After the entries: of what they list nothing is forgotten. Once begun it goes on by
+            // itself, and what could not begin is said again with the next version of the map.
+            for (_, bucket) in map.spare.iter().filter(|(disk, _)| *disk == self.disk) {
+                replicas.forget(*bucket);
             }
         });
     }

@@ -1,8 +1,11 @@
 //! Which map of a pool counts, and what the data plane makes of it: pure, from the objects.
 
+use crate::data::pool_map::PoolMap;
 use anyhow::{Result, ensure};
 use moraine_crds::{BucketMap, DiskEntry};
+use moraine_model::DiskId;
 use moraine_protocol::{DiskPlace, MapFile};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// The epoch of a map; 0 before the first.
@@ -12,9 +15,9 @@ pub(super) fn epoch(map: &BucketMap) -> u64 {
 
 /// What the data plane is to be told, if the map is news. An error if it can't take the place of the
 /// one that is served.
-pub(super) fn news(served: Option<&BucketMap>, told: &BucketMap) -> Result<Option<MapFile>> {
+pub(super) fn news(served: Option<&BucketMap>, told: &BucketMap) -> Result<Option<PoolMap>> {
     let Some(served) = served else {
-        return Ok(Some(map_file(told)?));
+        return Ok(Some(pool_map(told)?));
     };
     let (ours, found) = (epoch(served), epoch(told));
     // Replicas that an older one lists may lack writes.
@@ -33,12 +36,35 @@ pub(super) fn news(served: Option<&BucketMap>, told: &BucketMap) -> Result<Optio
         );
         return Ok(None);
     }
-    let (old, new) = (map_file(served)?, map_file(told)?);
+    let (old, new) = (map_file(served)?, pool_map(told)?);
     // Before disks were placed there are no entries that anything could follow.
     if !old.entries.is_empty() {
-        new.check_follows(old.cluster, &old.entries)?;
+        new.file.check_follows(old.cluster, &old.entries)?;
     }
     Ok(Some(new))
+}
+
+/// What the shards are told of a map.
+pub(super) fn pool_map(map: &BucketMap) -> Result<PoolMap> {
+    let file = map_file(map)?;
+    let disks = map.status.iter().flat_map(|status| &status.disks);
+    let disks: Vec<DiskId> = disks.map(DiskEntry::id).collect::<Result<_, _>>()?;
+    let mut spare = BTreeSet::new();
+    let buckets = map.status.iter().flat_map(|status| &status.buckets);
+    for (entry, place) in file.entries.iter().zip(buckets) {
+        // While a copy is under way anywhere, an old one is kept: it may yet be the best there is.
+        if !place.syncing.is_empty() || place.moving.is_some() {
+            continue;
+        }
+        let away = place.away.iter();
+        let away = away.filter_map(|&at| disks.get(usize::try_from(at).ok()?).copied());
+        let away: BTreeSet<DiskId> = away.collect();
+        let spared = disks
+            .iter()
+            .filter(|disk| entry.on(**disk).is_none() && !away.contains(disk));
+        spare.extend(spared.map(|disk| (*disk, entry.bucket())));
+    }
+    Ok(PoolMap { file, spare })
 }
 
 /// The map as the data plane has it. A disk that nobody serves now is left out.
@@ -74,6 +100,7 @@ fn address(disk: &DiskEntry) -> Option<SocketAddr> {
 mod tests {
     use super::super::sample::{listed, map};
     use super::*;
+    use moraine_crds::BucketPlace;
 
     #[test]
     fn a_newer_map_is_news_and_the_same_is_none() {
@@ -82,8 +109,8 @@ mod tests {
         assert_eq!(news(Some(&old), &old).unwrap(), None);
         let new = map(6, 4, |_| listed(&[0], &[1]));
         let told = news(Some(&old), &new).unwrap().unwrap();
-        assert_eq!(told, map_file(&new).unwrap());
-        assert_eq!(told.entries.len(), 4);
+        assert_eq!(told.file, map_file(&new).unwrap());
+        assert_eq!(told.file.entries.len(), 4);
     }
 
     #[test]
@@ -110,8 +137,24 @@ mod tests {
         let mut first = map(0, 4, |_| listed(&[0], &[]));
         first.status = None;
         let told = news(None, &first).unwrap().unwrap();
-        assert_eq!((told.entries.len(), told.disks.len()), (0, 0));
+        assert_eq!((told.file.entries.len(), told.file.disks.len()), (0, 0));
         assert!(news(Some(&first), &map(1, 4, |_| listed(&[0], &[]))).is_ok());
+    }
+
+    #[test]
+    fn what_is_whole_elsewhere_and_awaited_nowhere_need_not_be_kept() {
+        let map = map(5, 4, |bucket| match bucket {
+            0 => listed(&[0, 1], &[]),
+            1 => listed(&[0], &[1]),
+            2 => BucketPlace {
+                away: vec![2],
+                ..listed(&[0, 1], &[])
+            },
+            _ => listed(&[0, 1, 2], &[]),
+        });
+        let spare = pool_map(&map).unwrap().spare;
+        let spare: Vec<_> = spare.iter().map(|(d, b)| (d.get(), b.get())).collect();
+        assert_eq!(spare, [(3, 0)]);
     }
 
     #[test]
