@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the main job of Moraine, run live on a Kubernetes made for it.
 //!
-//! It grows with the product. Today: the cluster comes up, the chart installs, a StoragePool is accepted, the operator
-//! and the agents say what they see of it, and a bad pool is refused with a reason. It is no test: what it shows is
+//! It grows with the product. Today: the cluster comes up, the chart installs, a StoragePool is declared, the agents
+//! make its disks, the operator places its buckets, and a bad pool is refused with a reason. It is no test: what it shows is
 //! checked by tests/e2e.
 
 use crate::lab::{self, Lab, NAMESPACE};
@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
 const NODES: u8 = 3;
-/// How long the operator may take to say something about a new pool.
-const NOTICE: Duration = Duration::from_mins(1);
+/// How long a new pool may take to be ready.
+const READY: Duration = Duration::from_mins(2);
 
 /// How to run the demo.
 #[derive(clap::Args)]
@@ -56,8 +56,8 @@ fn show(lab: &Lab, started: Instant) -> Result<()> {
         .context("the checkout's path is not text")?
         .to_owned();
     present(lab, &["apply", "-f", &pool])?;
-    wait_for_notice(lab)?;
-    present(lab, &["get", "storagepools,storagenodes"])?;
+    wait_until_ready(lab)?;
+    present(lab, &["get", "storagepools,storagenodes,bucketmaps"])?;
     present(
         lab,
         &[
@@ -87,23 +87,14 @@ fn show(lab: &Lab, started: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the operator has judged the pool and every node's agent has reported.
-fn wait_for_notice(lab: &Lab) -> Result<()> {
-    let mut step = Step::start("waiting for the operator and the agents to say what they see");
-    let nodes = usize::from(NODES);
-    interrupt::wait_until("a word of the operator and of every agent", NOTICE, || {
+/// Waits until the agents have made the pool's disks and its buckets are placed.
+fn wait_until_ready(lab: &Lab) -> Result<()> {
+    let mut step = Step::start("waiting for the pool to be ready");
+    let ready = r"jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+    interrupt::wait_until("a pool that is ready", READY, || {
         step.tick();
-        let judged = read(
-            lab,
-            &[
-                "get",
-                "storagepool",
-                "default",
-                "-o",
-                "jsonpath={.status.summary.nodes}",
-            ],
-        )?;
-        Ok(judged == format!("{nodes}/{nodes}"))
+        let status = read(lab, &["get", "storagepool", "default", "-o", ready])?;
+        Ok(status == "True")
     })?;
     step.done("");
     Ok(())

@@ -15,6 +15,8 @@ use std::time::Duration;
 /// The namespace and the release, as the chart's README has them.
 pub(crate) const NAMESPACE: &str = "moraine-system";
 const RELEASE: &str = "moraine";
+/// The name of the cluster, for tests that add nodes to it and kill them.
+const CLUSTER_VARIABLE: &str = "MORAINE_CLUSTER";
 /// How long the pods may take to run once their image is there.
 const ROLLOUT: Duration = Duration::from_mins(3);
 
@@ -120,7 +122,9 @@ impl test::Cluster for Lab {
         // What an earlier run left, asked for or not, could be of another checkout.
         cluster::down(self.name, false)?;
         self.prepare()?;
-        cluster::environment(self.name)
+        let mut environment = cluster::environment(self.name)?;
+        environment.push((CLUSTER_VARIABLE.to_owned(), self.name.into()));
+        Ok(environment)
     }
 
     fn copy_logs(&self, folder: &Path) -> Result<()> {

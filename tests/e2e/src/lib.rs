@@ -10,12 +10,16 @@ mod case;
 pub mod chart;
 mod command;
 mod definitions;
+mod load;
+mod machine;
 pub mod samples;
 mod wait;
 
 pub use case::Case;
 pub use command::{Outcome, Tool, helm, kubectl};
 pub use definitions::install_definitions;
+pub use load::Load;
+pub use machine::{add_node, kill_node};
 pub use wait::{require, wait_for};
 
 use std::path::{Path, PathBuf};

@@ -135,6 +135,12 @@ fn the_cluster_says_the_same() {
             true,
         ),
         ("moraine-operator", "patch storagepools.moraine.io", false),
+        (
+            "moraine-operator",
+            "update bucketmaps.moraine.io --subresource=status",
+            true,
+        ),
+        ("moraine-operator", "delete bucketmaps.moraine.io", false),
         ("moraine-operator", "watch nodes", true),
         ("moraine-operator", "get secrets", false),
         ("moraine-operator", "delete storagepools.moraine.io", false),

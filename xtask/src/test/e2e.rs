@@ -5,6 +5,7 @@
 use super::junit::Report;
 use super::nextest;
 use crate::proc::Cmd;
+use crate::progress::Step;
 use crate::tally::Tally;
 use crate::{interrupt, places};
 use anyhow::{Context, Result};
@@ -16,6 +17,12 @@ use std::path::{Path, PathBuf};
 pub(super) const PACKAGE: &str = "moraine-e2e";
 /// Where a test leaves logs of its own.
 const LOGS_VARIABLE: &str = "MORAINE_E2E_LOGS";
+
+/// The program that drives a volume from outside of the cluster.
+const LOAD: &str = "moraine-engine-bench";
+const LOAD_VARIABLE: &str = "MORAINE_ENGINE_BENCH";
+/// This program, for tests that add nodes and kill them.
+const XTASK_VARIABLE: &str = "MORAINE_XTASK";
 
 /// A cluster to test on, with our image on every node.
 pub(crate) trait Cluster {
@@ -35,9 +42,32 @@ pub(super) fn run(cluster: &dyn Cluster, filter: Option<&str>, keep: bool) -> Re
         return Ok(Tally::default());
     }
     let logs = logs_folder()?;
+    let programs = [
+        (LOAD_VARIABLE.to_owned(), load()?.into()),
+        (
+            XTASK_VARIABLE.to_owned(),
+            std::env::current_exe()
+                .context("finding this program")?
+                .into(),
+        ),
+    ];
     run_on(cluster, keep, &logs, |environment| {
-        nextest::run("e2e", &selection, filter, environment)
+        let environment = [environment, &programs].concat();
+        nextest::run("e2e", &selection, filter, &environment)
     })
+}
+
+/// Builds the load that tests put on a volume.
+fn load() -> Result<PathBuf> {
+    let mut step = Step::start(format!("building {LOAD}"));
+    Cmd::new("cargo", "build the load of the tests")
+        .args(["build", "--package", LOAD])
+        .dir(places::repository())
+        .run_logged(&places::repository().join("target/load.log"), &mut step)?;
+    step.done("");
+    // Where this very program was built.
+    let beside = std::env::current_exe().context("finding this program")?;
+    Ok(beside.with_file_name(LOAD))
 }
 
 fn run_on(
