@@ -4,9 +4,10 @@ use moraine_model::{BucketEntry, BucketId, ClusterId, DiskId, Epoch, Listing, Ro
 use moraine_protocol::{DiskPlace, MapFile};
 use moraine_tls::TlsFiles;
 use moraine_tls::authority::{Authority, Kind};
+use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -148,6 +149,7 @@ impl Rig {
     }
 
     fn run(&self, agent: usize, command: &mut Command) -> Agent {
+        wait_until_unlocked(&self.path(&format!("disk{agent}")));
         let log = self.path(&format!("log{agent}"));
         let mut child = command
             .stdout(Stdio::piped())
@@ -159,6 +161,14 @@ impl Rig {
         assert!(agent.next_line().get("listening").is_some());
         agent
     }
+}
+
+/// The kernel takes a killed process's rings apart after it is gone, and holds their files until then.
+fn wait_until_unlocked(disk: &Path) {
+    let Ok(disk) = File::open(disk) else {
+        return;
+    };
+    rustix::fs::flock(&disk, FlockOperation::LockExclusive).unwrap();
 }
 
 impl Agent {
