@@ -43,7 +43,7 @@ fn measure(domains: u32, name: &str) {
     let mut disks = disks(domains);
     let mut held = Held::empty(BUCKETS);
     let (first, plan) = time(&disks, &held);
-    row(name, "first plan of all", first, &json!({"at_most": 10}));
+    row(name, "first plan of all", first, &json!({"at_most": 2}));
     assert_eq!(plan.steps.len(), (BUCKETS * REPLICAS) as usize);
     held = carried_out(&held, &plan);
 
@@ -98,7 +98,7 @@ fn measure(domains: u32, name: &str) {
         name,
         "plan for a tenth of the disks to be left",
         leave,
-        &json!({"at_most": 10}),
+        &json!({"at_most": 2}),
     );
     moves(
         name,
