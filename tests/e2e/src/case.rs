@@ -77,6 +77,16 @@ impl Case {
         Ok(made)
     }
 
+    /// An object that a program makes for what the test made, and that stays when that goes: it is to
+    /// go after what the test makes from now on.
+    pub fn clear_later(&self, kind: &str, name: &str) {
+        self.made.borrow_mut().push(Made {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            namespace: String::new(),
+        });
+    }
+
     fn leave_a_log(&self) {
         let Some(folder) = std::env::var_os("MORAINE_E2E_LOGS") else {
             return;

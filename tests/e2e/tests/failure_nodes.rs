@@ -54,6 +54,8 @@ fn a_node_joins_takes_its_share_dies_and_is_replaced_while_data_is_used() {
             "recovery": {"downOutInterval": "30s"},
         },
     });
+    // It outlives its pool, so that no data is lost by a pool that is deleted by mistake.
+    case.clear_later("bucketmap", &name);
     case.create(&pool).unwrap();
     wait_for("a pool that is ready", LIMIT, || {
         let ready = condition(&name, "Ready")?;

@@ -19,20 +19,25 @@ pub(super) fn level(draft: &mut Draft<'_>, targets: &mut Targets, room: &mut Roo
         return;
     }
     let mut lists = Lists::new(draft);
-    // What is to be copied anyway goes elsewhere at no cost.
-    for cheap in [true, false] {
-        for &disk in &high {
-            give(draft, targets, room, &mut lists, (disk, cheap));
-        }
+    // What is to be copied anyway goes elsewhere at no cost, and what is held without need can stand in for another.
+    for &disk in &high {
+        give(draft, targets, room, &mut lists, (disk, true));
     }
+    let spare = draft.holds_more();
     let mut search = Search::new(draft, targets, room, lists);
-    for disk in high {
+    if spare {
+        search.relieve_for_nothing(&high);
+    }
+    for &disk in &high {
+        search.give(disk);
+    }
+    for &disk in &high {
         search.relieve(disk);
     }
 }
 
-/// Moves buckets from a disk straight to disks with room.
-fn give(
+/// Moves buckets from a disk straight to disks with room; `cheap`: only where no more must be copied by it.
+pub(super) fn give(
     draft: &mut Draft<'_>,
     targets: &Targets,
     room: &mut Room,
@@ -100,13 +105,16 @@ pub(super) struct Lists {
     /// The last that came to each disk, each with the one before.
     last: Vec<u32>,
     came: Vec<(u32, u32)>,
+    /// Where in `buckets` to begin with each disk: what comes before was looked at in vain.
+    begin: Vec<u32>,
 }
 
-/// Goes through the buckets of one disk.
+/// Goes through the buckets of one disk: those that came, then the others from where the last walk ended, once round.
 pub(super) struct Walk {
-    at: u32,
-    end: u32,
+    disk: u32,
     came: u32,
+    at: u32,
+    left: u32,
 }
 
 impl Lists {
@@ -117,6 +125,7 @@ impl Lists {
             *slot /= u32::try_from(width).expect("a bucket has at most 8 replicas");
         }
         Self {
+            begin: starts[..draft.disks.len()].to_vec(),
             starts,
             buckets: slots,
             last: vec![NONE; draft.disks.len()],
@@ -131,11 +140,18 @@ impl Lists {
     }
 
     pub(super) fn walk(&self, disk: u32) -> Walk {
+        let at = disk as usize;
         Walk {
-            at: self.starts[disk as usize],
-            end: self.starts[disk as usize + 1],
-            came: self.last[disk as usize],
+            disk,
+            came: self.last[at],
+            at: self.begin[at],
+            left: self.starts[at + 1] - self.starts[at],
         }
+    }
+
+    /// Lets the next walk over the disk begin where this one is.
+    pub(super) fn keep(&mut self, walk: &Walk) {
+        self.begin[walk.disk as usize] = walk.at;
     }
 }
 
@@ -146,10 +162,16 @@ impl Walk {
             self.came = before;
             return Some(bucket);
         }
-        if self.at == self.end {
+        if self.left == 0 {
             return None;
         }
+        let disk = self.disk as usize;
+        let bucket = lists.buckets[self.at as usize];
+        self.left -= 1;
         self.at += 1;
-        Some(lists.buckets[self.at as usize - 1])
+        if self.at == lists.starts[disk + 1] {
+            self.at = lists.starts[disk];
+        }
+        Some(bucket)
     }
 }

@@ -92,6 +92,14 @@ impl<'a> Draft<'a> {
         self.counts[to as usize] += 1;
     }
 
+    /// Whether a bucket lies on a disk that stays, though the draft has it on others.
+    pub(super) fn holds_more(&self) -> bool {
+        self.buckets().any(|bucket| {
+            let mut held = self.held.of(bucket).iter();
+            held.any(|disk| self.disks.stays(*disk) && !self.has(bucket, *disk))
+        })
+    }
+
     /// The domains that the bucket is in.
     pub(super) fn domains(&self, bucket: u32) -> Domains {
         let mut domains = Domains::EMPTY;

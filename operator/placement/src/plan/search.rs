@@ -4,7 +4,7 @@
 //! a bucket that is to be copied anyway can go elsewhere for nothing, one that lies on its disk now can't. It is a search of
 //! the last few, after all that can go straight has gone; it ends when it has looked at [`MOST_LOOKS`] replicas.
 
-use super::chains::{Lists, back, straight};
+use super::chains::{Lists, back, give, straight};
 use super::disks::NONE;
 use super::draft::Draft;
 use super::links::{Link, clash, make, short_cut};
@@ -15,8 +15,14 @@ use crate::draw::Draw;
 /// Replicas that are looked at in all: a second or two. What isn't found by then stays as it is.
 const MOST_LOOKS: u64 = 50_000_000;
 
+/// The same for the chains that cost nothing.
+const MOST_FREE_LOOKS: u64 = 5_000_000;
+
 /// Replicas that are looked at for a cheaper chain when one is found.
 const PATIENCE: u64 = 4096;
+
+/// Replicas that are looked at for chains of one cost before dearer ones are looked at too.
+const ONE_COST: u64 = 65_536;
 
 /// How a disk was reached: from which, and by which bucket. `NONE` for the bucket: not by a move, but by rounding the
 /// share of the one up and that of the other down.
@@ -61,6 +67,8 @@ pub(super) struct Search<'a, 'h> {
     lists: Lists,
     reach: Reach,
     looks: u64,
+    /// Whether only chains by which no more must be copied are looked for.
+    free: bool,
 }
 
 impl Reach {
@@ -159,7 +167,31 @@ impl<'a, 'h> Search<'a, 'h> {
             room,
             lists,
             looks: 0,
+            free: false,
         }
+    }
+
+    /// Moves buckets from the disk straight to disks with room.
+    pub(super) fn give(&mut self, disk: u32) {
+        give(
+            self.draft,
+            self.targets,
+            self.room,
+            &mut self.lists,
+            (disk, false),
+        );
+    }
+
+    /// Goes chains from the disks by which no more must be copied.
+    pub(super) fn relieve_for_nothing(&mut self, disks: &[u32]) {
+        self.free = true;
+        for &disk in disks {
+            self.relieve(disk);
+        }
+        self.free = false;
+        // What must be paid for was not looked at.
+        self.reach.hopeless.fill(false);
+        self.looks = 0;
     }
 
     /// Goes chains from the disk until it is at its target, or there is none.
@@ -184,69 +216,95 @@ impl<'a, 'h> Search<'a, 'h> {
     }
 
     fn find(&mut self) -> Option<End> {
-        while !self.reach.near.is_empty() && self.looks < MOST_LOOKS {
-            if let Some(end) = self.near() {
-                return Some(end);
+        let most = if self.free {
+            MOST_FREE_LOOKS
+        } else {
+            MOST_LOOKS
+        };
+        while !self.reach.near.is_empty() && self.looks < most {
+            let (end, done) = self.near();
+            if end.is_some() || self.free {
+                return end;
             }
-            self.far();
-            self.reach.near = std::mem::take(&mut self.reach.far);
+            self.far(done);
+            // Those that were not come to are looked at together with the dearer ones.
+            self.reach.near.drain(..done);
+            let far = std::mem::take(&mut self.reach.far);
+            self.reach.near.extend(far);
         }
         None
     }
 
-    /// Reaches all that costs no more than the disks at hand, and finds an end that costs no more, or else one more.
-    fn near(&mut self) -> Option<End> {
+    /// Reaches all that costs no more than the disks at hand, and finds an end that costs no more, or else one more; and how
+    /// many of the disks it looked at.
+    fn near(&mut self) -> (Option<End>, usize) {
+        let begin = self.looks;
         let mut dear: Option<(Link, u64)> = None;
         let mut next = 0;
         while let Some(&disk) = self.reach.near.get(next) {
-            if dear.is_some_and(|(_, found)| self.looks > found + PATIENCE) {
+            let enough = match dear {
+                Some((_, found)) => self.looks > found + PATIENCE,
+                None if self.free => self.looks > MOST_FREE_LOOKS,
+                None => self.looks > begin + ONE_COST,
+            };
+            if enough {
                 break;
             }
             next += 1;
             let mut end = self.round(disk);
-            let mut draw = Draw::new(disk.into());
-            let mut walk = self.lists.walk(disk);
-            while end.is_none()
-                && let Some(bucket) = walk.next(&self.lists)
-            {
-                self.looks += 1;
-                if !self.draft.has(bucket, disk) {
-                    continue;
-                }
-                let held = self.draft.holds(bucket, disk);
-                let link = |to: u32| Link {
-                    from: disk,
-                    bucket,
-                    to,
-                };
-                if held {
-                    end = self.return_to(bucket, disk).map(link).map(End::Move);
-                }
-                if end.is_none() && !(held && dear.is_some()) {
-                    let to = straight(self.draft, self.room, bucket, disk, &mut draw);
-                    match to.map(link) {
-                        Some(link) if held => dear = Some((link, self.looks)),
-                        Some(link) => end = Some(End::Move(link)),
-                        None if held => {}
-                        None => self
-                            .reach
-                            .extend(self.draft, Via { from: disk, bucket }, false),
-                    }
-                }
+            if end.is_none() {
+                end = self.look(disk, &mut dear);
             }
             if end.is_some() {
                 if let Some((link, _)) = dear {
                     self.give_back(link.to);
                 }
-                return end;
+                return (end, next);
             }
         }
-        dear.map(|(link, _)| End::Move(link))
+        (dear.map(|(link, _)| End::Move(link)), next)
     }
 
-    /// Reaches what costs one more than the disks at hand.
-    fn far(&mut self) {
-        for index in 0..self.reach.near.len() {
+    /// Looks through the buckets of a disk for an end; what costs one more goes to `dear`, if nothing is there yet.
+    fn look(&mut self, disk: u32, dear: &mut Option<(Link, u64)>) -> Option<End> {
+        let mut draw = Draw::new(disk.into());
+        let mut walk = self.lists.walk(disk);
+        while let Some(bucket) = walk.next(&self.lists) {
+            self.looks += 1;
+            if !self.draft.has(bucket, disk) {
+                continue;
+            }
+            let held = self.draft.holds(bucket, disk);
+            let link = |to: u32| Link {
+                from: disk,
+                bucket,
+                to,
+            };
+            if held && let Some(to) = self.return_to(bucket, disk) {
+                return Some(End::Move(link(to)));
+            }
+            if held && (self.free || dear.is_some()) {
+                continue;
+            }
+            let to = straight(self.draft, self.room, bucket, disk, &mut draw);
+            match to.map(link) {
+                Some(link) if held => {
+                    self.lists.keep(&walk);
+                    *dear = Some((link, self.looks));
+                }
+                Some(link) => return Some(End::Move(link)),
+                None if held => {}
+                None => self
+                    .reach
+                    .extend(self.draft, Via { from: disk, bucket }, false),
+            }
+        }
+        None
+    }
+
+    /// Reaches what costs one more than the first of the disks at hand.
+    fn far(&mut self, done: usize) {
+        for index in 0..done {
             let disk = self.reach.near[index];
             let mut walk = self.lists.walk(disk);
             while let Some(bucket) = walk.next(&self.lists) {
