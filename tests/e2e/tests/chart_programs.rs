@@ -38,6 +38,7 @@ fn pool(case: &Case, spec: &Value) -> String {
         "metadata": {"name": name},
         "spec": spec,
     });
+    case.clear_later("bucketmap", &name);
     case.create(&object).unwrap();
     name
 }
