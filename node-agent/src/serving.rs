@@ -36,7 +36,7 @@ use crate::data::{Event, WAITING_MAX};
 use answers::Answers;
 use anyhow::{Context, Result, ensure};
 use kept::Record;
-use maps::{map_file, news};
+use maps::{news, pool_map};
 use moraine_crds::{BucketMap, DiskHealth};
 use moraine_model::{ClusterId, DiskId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ impl Serving {
     /// Serves what was served before the restart, with the maps that were kept. Blocks.
     pub(crate) fn restore(&self) -> Result<()> {
         for map in self.kept.maps()? {
-            match map_file(&map).and_then(|file| Ok((map.cluster()?, file))) {
+            match pool_map(&map).and_then(|file| Ok((map.cluster()?, file))) {
                 Ok((id, file)) => {
                     self.served.follow(file);
                     let complaint = None;

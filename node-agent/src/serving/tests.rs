@@ -1,6 +1,7 @@
 //! The disks of a node with pools that a test makes up in place of the API server: files of its own, served over
 //! loopback.
 
+use super::maps::map_file;
 use super::sample::{feeding, listed, map};
 use super::*;
 use crate::data::listen;

@@ -15,7 +15,7 @@ pub struct PoolMetrics {
     /// How busy it is, in parts of 1000.
     pub load: u32,
     /// How it is.
-    pub health: Health,
+    pub health: PoolHealth,
     /// Copies that it keeps of each block.
     pub replicas: u32,
     /// How far its disks are from where the volume is wanted, as the caller counts: 0 is there.
@@ -24,7 +24,7 @@ pub struct PoolMetrics {
 
 /// How a pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
+pub enum PoolHealth {
     /// All is well.
     Ready,
     /// It serves, but replicas are missing.
@@ -105,7 +105,7 @@ pub fn choose(pools: &[PoolMetrics], request: &Request) -> Choice {
 
 /// What is against a pool: first what can't be changed by adding disks.
 fn against(pool: &PoolMetrics, request: &Request) -> Option<Reason> {
-    if pool.health == Health::Unavailable {
+    if pool.health == PoolHealth::Unavailable {
         return Some(Reason::Unavailable);
     }
     if pool.replicas < request.replicas {

@@ -7,13 +7,17 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod choice;
 mod draw;
 mod jobs;
 mod layout;
+mod map;
 mod plan;
 
-pub use choice::{Choice, Health, PoolMetrics, Reason, Request, choose};
+pub use change::{Answer, Health, Next, Rules, Said, View, advance, first};
+pub use choice::{Choice, PoolHealth, PoolMetrics, Reason, Request, choose};
 pub use jobs::{Shared, share};
 pub use layout::{Disk, Held, HeldError, Layout};
+pub use map::{Bucket, Map, Move, Place, Replica, Stage};
 pub use plan::{Plan, Short, Step, Why, plan};

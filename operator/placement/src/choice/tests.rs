@@ -10,7 +10,7 @@ fn pool(name: &str) -> PoolMetrics {
         name: name.to_owned(),
         free: 300 * GIB,
         load: 250,
-        health: Health::Ready,
+        health: PoolHealth::Ready,
         replicas: 3,
         distance: 1,
     }
@@ -44,9 +44,9 @@ fn what_is_asked_for_has_to_be_there() {
         choose(&[pool], &REQUEST).reasons[0]
     };
     assert_eq!(reason(|_| ()), None);
-    assert_eq!(reason(|pool| pool.health = Health::Degraded), None);
+    assert_eq!(reason(|pool| pool.health = PoolHealth::Degraded), None);
     assert_eq!(
-        reason(|pool| pool.health = Health::Unavailable),
+        reason(|pool| pool.health = PoolHealth::Unavailable),
         Some(Reason::Unavailable)
     );
     let replicas = Reason::Replicas { has: 1, wanted: 2 };
@@ -82,7 +82,7 @@ fn the_healthy_one_is_taken_then_the_nearest_then_the_idle_then_the_roomy() {
     assert!(better(|pool| (pool.distance, pool.load) = (0, 1000)));
     assert!(!better(|pool| (pool.distance, pool.load) = (2, 0)));
     assert!(!better(
-        |pool| (pool.health, pool.distance) = (Health::Degraded, 0)
+        |pool| (pool.health, pool.distance) = (PoolHealth::Degraded, 0)
     ));
 }
 
@@ -94,7 +94,7 @@ fn a_person_is_told_what_is_against_each_pool() {
             ..pool("hdd")
         },
         PoolMetrics {
-            health: Health::Unavailable,
+            health: PoolHealth::Unavailable,
             ..pool("nvme")
         },
     ];
@@ -133,14 +133,14 @@ proptest! {
             name: format!("p{at}"),
             free: row.0 * GIB,
             load: row.1,
-            health: [Health::Ready, Health::Degraded, Health::Unavailable][usize::from(row.2)],
+            health: [PoolHealth::Ready, PoolHealth::Degraded, PoolHealth::Unavailable][usize::from(row.2)],
             replicas: row.3,
             distance: row.4,
         }).collect();
         let request = Request { size: size * GIB, ..REQUEST };
         let choice = choose(&pools, &request);
         let fits = |pool: &PoolMetrics| {
-            pool.health != Health::Unavailable && pool.replicas >= 2 && pool.distance <= 2
+            pool.health != PoolHealth::Unavailable && pool.replicas >= 2 && pool.distance <= 2
                 && pool.free >= request.size * u64::from(pool.replicas)
         };
         prop_assert_eq!(choice.best.is_some(), pools.iter().any(fits));
