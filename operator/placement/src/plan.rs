@@ -75,6 +75,9 @@ pub struct Plan {
 
 /// What should move where, so that each bucket has its replicas, each in a failure domain of its own, and each disk its
 /// share.
+///
+/// It knows places, not states: that the last replica in sync is never dropped is for the caller to see to before it makes
+/// a step.
 pub fn plan(layout: &Layout<'_>) -> Plan {
     let wanted = layout.replicas.max(1);
     let width = (wanted as usize).min(REPLICAS_MAX);

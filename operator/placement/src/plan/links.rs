@@ -56,3 +56,38 @@ pub(super) fn short_cut(one: Link, other: Link) -> Link {
         ..one
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Disk, Held};
+    use crate::plan::disks::Disks;
+
+    #[test]
+    fn moves_that_bring_a_bucket_twice_into_a_domain_become_one() {
+        let disk = |domain| Disk {
+            domain: Some(domain),
+            weight: 1,
+            takes: true,
+        };
+        // Bucket 0 lies on disks 0 and 1; disks 2 and 3 are in one domain.
+        let disks = [disk(0), disk(1), disk(2), disk(2)];
+        let held = Held::new([[0, 1]]).unwrap();
+        let mut draft = Draft::new(Disks::new(&disks), &held, 2);
+        draft.set_slots(0, 2);
+        draft.put(0, 0);
+        draft.put(0, 1);
+        let mut targets = crate::plan::shares::targets(&draft);
+        let link = |from, bucket, to| Link { from, bucket, to };
+        let links = [link(0, 0, 2), link(2, NONE, 1), link(1, 0, 3)];
+        assert_eq!(clash(&draft, &links), Some((0, 2)));
+        assert_eq!(clash(&draft, &links[..2]), None);
+        let counts = targets.target.clone();
+        assert!(!make(&mut draft, &mut targets, &links));
+        assert_eq!((draft.of(0), &targets.target), (&[0, 1][..], &counts));
+        let one = short_cut(links[0], links[2]);
+        assert_eq!((one.from, one.bucket, one.to), (0, 0, 3));
+        assert!(make(&mut draft, &mut targets, &[one]));
+        assert_eq!(draft.of(0), [3, 1]);
+    }
+}

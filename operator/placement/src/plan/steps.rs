@@ -6,7 +6,6 @@ use super::draft::Draft;
 use super::settle::Unsettled;
 use super::shares::Targets;
 use super::{Step, Why};
-use moraine_model::REPLICAS_MAX;
 
 /// The steps that lead to the draft.
 pub(super) fn steps(draft: &Draft<'_>, unsettled: &Unsettled, targets: &Targets) -> Vec<Step> {
@@ -51,7 +50,6 @@ impl Change {
         let mut goes: Vec<u32> = goes.collect();
         // What is to be left goes first, be it with something in its place or not.
         goes.sort_by_key(|disk| draft.disks.stays(*disk));
-        debug_assert!(held.len() <= REPLICAS_MAX);
         Self {
             bucket,
             comes,

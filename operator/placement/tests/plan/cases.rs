@@ -180,6 +180,28 @@ fn a_cordoned_disk_keeps_its_share_and_takes_nothing() {
 }
 
 #[test]
+fn what_a_cordoned_disk_cannot_take_the_others_share() {
+    let mut world = World::new((0..5).map(|host| disk(host, 10)).collect(), 1, 40);
+    world.held = vec![vec![0]; 40];
+    world.disks[4].takes = false;
+    world.settle();
+    assert_eq!(world.counts(), [10, 10, 10, 10, 0]);
+}
+
+#[test]
+fn of_replicas_too_many_one_goes_that_leaves_the_bucket_in_as_many_domains() {
+    // Two disks that are to be left, one of them beside a disk that stays; found by a random search.
+    let leaving = |domain| disk(domain, 0);
+    let disks = vec![disk(0, 4), leaving(0), disk(0, 1), leaving(4), disk(2, 4)];
+    let mut world = World::new(disks, 2, 5);
+    world.held[0] = vec![1, 2, 3];
+    world.held[4] = vec![2];
+    let plan = world.settle();
+    assert!(plan.steps.iter().any(|step| step.why == Why::Surplus));
+    world.check_balance();
+}
+
+#[test]
 fn two_replicas_in_one_domain_are_parted() {
     let mut world = World::new((0..8).map(|place| disk(place / 2, 10)).collect(), 3, 12);
     world.settle();
