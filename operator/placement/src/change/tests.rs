@@ -46,6 +46,22 @@ fn map(replicas: &[Replica]) -> Map {
     }
 }
 
+/// A map of one bucket that moves from disk 1 to disk 2.
+fn moving() -> Map {
+    let mut map = map(&[
+        replica(0, true, 1),
+        replica(1, true, 1),
+        replica(2, false, 7),
+    ]);
+    map.buckets[0].moving = Some(Move {
+        to: 2,
+        from: Some(1),
+        stage: Stage::Copying,
+        since: 7,
+    });
+    map
+}
+
 fn next(map: &Map, views: &[View], answers: &[Answer]) -> Next {
     advance(map, views, answers, RULES).unwrap()
 }
@@ -199,17 +215,7 @@ fn an_evicted_disk_keeps_its_bucket_until_the_new_place_is_whole() {
 
 #[test]
 fn a_target_that_dies_ends_its_move_and_the_source_stays() {
-    let mut map = map(&[
-        replica(0, true, 1),
-        replica(1, true, 1),
-        replica(2, false, 7),
-    ]);
-    map.buckets[0].moving = Some(Move {
-        to: 2,
-        from: Some(1),
-        stage: Stage::Copying,
-        since: 7,
-    });
+    let map = moving();
     let mut views = serving(3);
     views[2].health = Health::Down;
     let bucket = next(&map, &views, &[]).map.unwrap().buckets.remove(0);
@@ -219,17 +225,7 @@ fn a_target_that_dies_ends_its_move_and_the_source_stays() {
 
 #[test]
 fn a_source_stays_when_the_copy_beside_it_was_lost_meanwhile() {
-    let mut map = map(&[
-        replica(0, true, 1),
-        replica(1, true, 1),
-        replica(2, false, 7),
-    ]);
-    map.buckets[0].moving = Some(Move {
-        to: 2,
-        from: Some(1),
-        stage: Stage::Copying,
-        since: 7,
-    });
+    let map = moving();
     let mut views = serving(3);
     views[0].health = Health::Down;
     let change = next(&map, &views, &[said(2, 7, Said::Synced)]);

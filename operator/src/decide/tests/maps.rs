@@ -25,22 +25,13 @@ impl Life {
             now: 100,
             nodes: BTreeMap::new(),
         };
-        life.scene = life.scene.until(100);
         let mut whole = json!({
             "devices": {"file": {"size": "10Gi"}}, "replicas": 2, "buckets": 8,
         });
         for (key, value) in spec.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        let pool = json!({
-            "apiVersion": "moraine.io/v1alpha1",
-            "kind": "StoragePool",
-            "metadata": {"name": "fast", "uid": "a-1", "generation": 5, "resourceVersion": "1"},
-            "spec": whole,
-        });
-        let pool: DeserializeGuard<StoragePool> = serde_json::from_value(pool).unwrap();
-        assert!(pool.0.is_ok());
-        life.scene.world.pools.apply(Event::Apply(pool));
+        life.scene = life.scene.until(100).pool(&whole);
         for node in nodes {
             life.join(node);
         }
