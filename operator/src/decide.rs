@@ -11,6 +11,7 @@ mod map;
 mod members;
 mod node;
 mod pool;
+mod suspects;
 mod words;
 
 use crate::world::World;
@@ -24,6 +25,7 @@ use moraine_crds::{BucketMapSpec, BucketMapStatus, StoragePool, StoragePoolStatu
 pub(crate) use node::NodeWord;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use suspects::Suspicions;
 
 /// Something to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +87,8 @@ pub(crate) struct Memory {
     refused: BTreeMap<String, Timestamp>,
     /// When the status of each pool was last written.
     told: BTreeMap<String, Timestamp>,
+    /// What engines could not reach.
+    suspicions: Suspicions,
 }
 
 /// What is to be done.
@@ -104,6 +108,10 @@ pub(crate) fn decide(world: &World, memory: &mut Memory, now: Timestamp) -> Deci
     let mut decision = Decision::default();
     if !world.unread().is_empty() {
         return decision;
+    }
+    memory.suspicions.hear(world, now);
+    if memory.suspicions.waits() {
+        decision.again = Some(AGAIN);
     }
     let writes = &mut decision.writes;
     for (name, pool) in world.pools.iter() {

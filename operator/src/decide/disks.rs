@@ -234,7 +234,12 @@ impl Eye<'_> {
         let since = match home.life {
             Life::Unconfirmed => return Health::Unknown,
             Life::Alive if matches!(disk.health, DiskHealth::Healthy | DiskHealth::Failing) => {
-                return self.steady(home, node);
+                let doubted = self.memory.suspicions.is_doubted(&disk.id, self.now);
+                return if doubted {
+                    Health::Down
+                } else {
+                    self.steady(home, node)
+                };
             }
             Life::Alive => unhealthy_since(node),
             Life::Stale(_) | Life::Stopped(_) | Life::NeverSeen if home.said_ready => None,
@@ -252,7 +257,7 @@ impl Eye<'_> {
         }
     }
 
-    /// A disk that works, on a node that lives.
+    /// A disk that works as far as its node can tell, and the node lives.
     fn steady(&self, home: &Home<'_>, node: &StorageNode) -> Health {
         let status = node.status.as_ref();
         let serves = status.is_some_and(|status| !status.addresses.is_empty());

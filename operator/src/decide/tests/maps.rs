@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 struct Life {
     scene: Scene,
     now: u64,
-    /// The nodes whose agents live, with the reports that they give.
+    /// The nodes, and whether their agents live.
     nodes: BTreeMap<String, bool>,
+    /// Which node's engine can't reach which node.
+    complaints: Vec<(&'static str, &'static str)>,
 }
 
 fn id(node: &str) -> String {
@@ -24,6 +26,7 @@ impl Life {
             scene: Scene::new(),
             now: 100,
             nodes: BTreeMap::new(),
+            complaints: Vec::new(),
         };
         let mut whole = json!({
             "devices": {"file": {"size": "10Gi"}}, "replicas": 2, "buckets": 8,
@@ -53,7 +56,15 @@ impl Life {
             .unwrap_or_default();
         let conditions = serde_json::to_value(conditions.conditions).unwrap();
         let epoch = self.map().map_or(0, |map| map.epoch);
+        let complaints = self
+            .complaints
+            .iter()
+            .filter(|(reporter, _)| *reporter == node);
+        let suspects = complaints.map(|(_, accused)| {
+            json!({"node": accused, "since": "1970-01-01T00:00:00Z", "message": "refused"})
+        });
         let status = json!({
+            "suspects": suspects.collect::<Vec<_>>(),
             "addresses": ["10.0.0.1:7420"],
             "conditions": conditions,
             "disks": [{
@@ -307,6 +318,65 @@ fn a_plan_waits_for_its_approval_in_manual_mode() {
     life.scene.world.pools.learn(pool);
     life.pass(30);
     assert_eq!(life.counts()["c"], 5);
+}
+
+#[test]
+fn a_complaint_counts_when_it_lasts_or_another_node_says_the_same() {
+    let mut life = Life::new(&["a", "b", "c"], &json!({}));
+    life.pass(15);
+    let hears = |life: &mut Life, complaints: &[(&'static str, &'static str)], seconds: u64| {
+        life.complaints = complaints.to_vec();
+        life.pass(seconds);
+        life.counts().contains_key("b")
+    };
+    assert!(
+        hears(&mut life, &[("a", "b")], 4),
+        "it may be the reporter that is cut off"
+    );
+    assert!(!hears(&mut life, &[("a", "b")], 4), "it has lasted");
+    // The engines don't use it any more, so they don't complain; it is left alone all the same.
+    assert!(!hears(&mut life, &[], 40));
+    assert!(hears(&mut life, &[], 40), "then it is tried again");
+    assert!(
+        !hears(&mut life, &[("a", "b"), ("c", "b")], 2),
+        "two say it"
+    );
+    assert!(
+        !hears(&mut life, &[], 100),
+        "for longer than the first time"
+    );
+    assert!(hears(&mut life, &[], 40));
+    assert_eq!(life.word(UNAVAILABLE), "False AllReachable");
+}
+
+#[test]
+fn who_can_reach_nobody_is_not_believed_alone() {
+    let mut life = Life::new(&["a", "b", "c"], &json!({}));
+    life.pass(15);
+    let before = life.counts();
+    life.complaints = vec![("a", "b"), ("a", "c")];
+    life.pass(30);
+    assert_eq!(life.counts(), before);
+    life.complaints.push(("b", "c"));
+    life.pass(2);
+    let counts = life.counts();
+    assert!(
+        !counts.contains_key("c") && counts.contains_key("b"),
+        "{counts:?}"
+    );
+}
+
+#[test]
+fn the_word_of_one_who_died_counts_no_more() {
+    let mut life = Life::new(&["a", "b", "c"], &json!({}));
+    life.pass(15);
+    life.die("a");
+    life.pass(15);
+    life.complaints = vec![("a", "b")];
+    life.report("a", &[]);
+    life.pass(15);
+    assert!(life.counts().contains_key("b"));
+    assert_eq!(life.word(READY), "True Serving");
 }
 
 #[test]
