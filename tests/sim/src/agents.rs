@@ -4,6 +4,7 @@
 use crate::agenda::{MS, Micros};
 use crate::network::{Caller, Link, LinkId, Message, Way};
 use crate::probes::Probe;
+use crate::scenario::Theme;
 use crate::trace::About;
 use crate::world::{Event, World, disk_number};
 use bytes::Bytes;
@@ -366,7 +367,11 @@ impl World {
                 request,
             } => self.call(disk, call, other, request),
             Output::Synced { bucket, since } => {
-                let late = self.chance.skewed(MS..=self.scenario.news.max(MS));
+                let (soon, late) = self.scenario.reports;
+                let late = match self.scenario.theme {
+                    Theme::Orphans => self.chance.within(soon..=late),
+                    Theme::Plain | Theme::Zombies => self.chance.skewed(soon..=late),
+                };
                 self.agenda.after(late, Event::Report(disk, bucket, since));
             }
         }

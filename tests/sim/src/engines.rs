@@ -5,6 +5,7 @@ use crate::agenda::{MS, Micros};
 use crate::mutation::Mutation;
 use crate::network::{Caller, LinkId, Message, Way};
 use crate::register::OpId;
+use crate::scenario::Theme;
 use crate::trace::About;
 use crate::watch::Seen;
 use crate::world::{Event, Phase, World};
@@ -37,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) end: Option<End>,
     /// Whether it serves.
     pub(crate) attached: bool,
+    /// Whether no client uses it.
+    pub(crate) idle: bool,
     /// Whether a newer engine serves, so that what this one has not acknowledged is decided.
     pub(crate) superseded: bool,
     /// The cut that it began with.
@@ -79,6 +82,18 @@ impl World {
 
     /// The volume is attached: a new generation, with the newest map.
     pub(crate) fn attach(&mut self, volume: usize) {
+        let first = match self.scenario.theme {
+            Theme::Plain => 0,
+            // One that can be cut off from all replicas.
+            Theme::Zombies | Theme::Orphans => self.scenario.nodes,
+        };
+        let end = self.scenario.nodes + self.scenario.clients;
+        let node = first + self.chance.below(end - first);
+        self.attach_on(volume, node);
+    }
+
+    /// The same, on that node.
+    pub(crate) fn attach_on(&mut self, volume: usize, node: usize) -> usize {
         let skip = self.mutated(Mutation::SameGeneration) && self.volumes[volume].attach > 0;
         self.volumes[volume].attach += u32::from(!skip);
         let entries: Vec<BucketEntry> = self.map.entries().cloned().collect();
@@ -90,10 +105,7 @@ impl World {
             attach: self.volumes[volume].attach,
             incarnation: 0,
         };
-        let node = self
-            .chance
-            .below(self.scenario.nodes + self.scenario.clients);
-        self.add_engine(volume, node, generation, entries);
+        self.add_engine(volume, node, generation, entries)
     }
 
     /// The engine's process starts again on its node, with the map that it had kept.
@@ -114,7 +126,7 @@ impl World {
         node: usize,
         generation: Generation,
         entries: Vec<BucketEntry>,
-    ) {
+    ) -> usize {
         let number = self.engines.len();
         self.engines.push(Host {
             volume,
@@ -123,6 +135,7 @@ impl World {
             engine: None,
             end: None,
             attached: false,
+            idle: false,
             superseded: false,
             cut: 0,
             entries,
@@ -136,6 +149,7 @@ impl World {
         self.counts.engines += 1;
         let late = self.chance.skewed(MS..=60 * MS);
         self.agenda.after(late, Event::Begin(number));
+        number
     }
 
     /// The engine's process begins.
@@ -364,7 +378,7 @@ impl World {
                 payload,
             } => {
                 self.engine_asks(engine, (path.0, id), &request, payload.as_ref());
-                let request = self.bent_request(request);
+                let (request, payload) = self.bent_request(engine, request, payload);
                 self.send(path.0, Way::Forth, Message::Request(id, request, payload));
             }
             Output::Done { io, result } => self.op_ended(engine, io.0, result),

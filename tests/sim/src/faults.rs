@@ -81,6 +81,7 @@ impl World {
             }
             Fault::Attach | Fault::Restart => self.change_engine(volume, fault),
             Fault::Drop => self.drop_some(),
+            Fault::Scene => self.begin_scene(volume),
             Fault::Move => {
                 let bucket = self.some_bucket();
                 let room = self.map.entry(bucket).listings().len() <= self.scenario.replicas;
@@ -258,6 +259,11 @@ impl World {
 
     fn drop_some(&mut self) {
         let bucket = self.some_bucket();
+        self.drop_some_of(bucket);
+    }
+
+    /// A replica of a bucket is dropped that has done nothing wrong, if one can be spared.
+    pub(crate) fn drop_some_of(&mut self, bucket: BucketId) {
         let disks: Vec<DiskId> = self
             .map
             .entry(bucket)

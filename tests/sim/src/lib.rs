@@ -29,6 +29,7 @@ mod probes;
 mod register;
 mod run;
 mod scenario;
+mod scenes;
 mod trace;
 mod value;
 mod watch;

@@ -25,7 +25,7 @@ impl World {
             return;
         }
         let host = &self.engines[engine];
-        let over = self.history.begun() >= self.scenario.operations;
+        let over = self.history.begun() >= self.scenario.operations || host.idle;
         if host.engine.is_none() || host.end.is_some() || over || self.phase != Phase::Chaos {
             return;
         }
@@ -37,17 +37,18 @@ impl World {
             12 => Kind::Flush,
             _ => Kind::Read,
         };
-        let spots = blocks.clone().map(|block| Spot { volume, block });
-        let busy = spots
-            .map(|spot| self.history.block(spot).unanswered())
-            .max();
-        if busy.is_some_and(|open| open >= OPEN_WRITES_MAX)
-            && matches!(kind, Kind::Write | Kind::Zero)
-        {
+        let mut spots = blocks.clone().map(|block| Spot { volume, block });
+        let writes = matches!(kind, Kind::Write | Kind::Zero);
+        if writes && !spots.all(|spot| self.may_write(spot)) {
             self.agenda.after(10 * MS, Event::Work(engine));
             return;
         }
         self.begin_op(engine, kind, blocks);
+    }
+
+    /// Whether the history can follow one more write of a block.
+    pub(crate) fn may_write(&mut self, spot: Spot) -> bool {
+        self.history.block(spot).unanswered() < OPEN_WRITES_MAX
     }
 
     fn some_blocks(&mut self) -> Range<u64> {

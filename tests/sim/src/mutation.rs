@@ -53,6 +53,10 @@ mutations! {
     ReadsZeros = "reads-zeros",
     /// A new engine is given the generation of the former.
     SameGeneration = "same-generation",
+    /// An engine that reconciles takes the newest version that any replica holds, be it a syncing one.
+    SyncingCounts = "syncing-counts",
+    /// A copy leaves in place what an engine wrote that is fenced at its source.
+    CopyUnfenced = "copy-unfenced",
     /// A replica that returns forgets what it had promised: its disk is as it was some time ago.
     OldDisk = "old-disk",
 }

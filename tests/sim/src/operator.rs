@@ -155,7 +155,7 @@ impl World {
     }
 
     /// The entry has changed: everybody hears of it some time.
-    fn publish(&mut self, bucket: BucketId, why: &str) {
+    pub(crate) fn publish(&mut self, bucket: BucketId, why: &str) {
         self.counts.maps += 1;
         let entry = self.map.entry(bucket).clone();
         self.note(About::Bucket(bucket), |_| {

@@ -14,7 +14,8 @@ use crate::map::Map;
 use crate::mutation::Mutation;
 use crate::network::{Link, LinkId, Silence, Way};
 use crate::operator::Operator;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Theme};
+use crate::scenes::Scene;
 use crate::trace::{About, Trace};
 use crate::value::Spot;
 use crate::watch::Watch;
@@ -64,6 +65,8 @@ pub(crate) enum Event {
     Look,
     /// Something goes wrong.
     Fault,
+    /// The next of a sequence of faults.
+    Scene(Scene),
     /// Two nodes hear each other again, one way.
     Heal(usize, usize),
     /// An engine is to raise its cut.
@@ -183,7 +186,7 @@ impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, trace: Trace) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::draw(&mut chance);
+        let scenario = Scenario::draw(&mut chance, Theme::of(seed));
         let nodes = scenario.nodes + scenario.clients + 1;
         let mut world = Self {
             chance,
@@ -285,6 +288,7 @@ impl World {
             Event::Work(engine) => self.work(engine),
             Event::Look => self.look(),
             Event::Fault => self.fault(),
+            Event::Scene(scene) => self.play(scene),
             Event::Heal(from, to) => self.silence.end(from, to),
             Event::Raise(engine) => self.raise(engine),
             Event::Calm => self.calm(),
