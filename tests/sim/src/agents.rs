@@ -81,6 +81,8 @@ pub(crate) struct Agent {
     pub(crate) beat: Micros,
     /// Direct looks at it that are not answered.
     pub(crate) probes: BTreeMap<RequestId, Probe>,
+    /// Whether it has done all that it was told of volumes and deletions.
+    pub(crate) told: bool,
     /// Its content some time ago.
     pub(crate) earlier: Option<MemoryDisk>,
     queue: MemoryQueue,
@@ -119,6 +121,7 @@ impl World {
             rotten: false,
             beat: self.agenda.now(),
             probes: BTreeMap::new(),
+            told: false,
             earlier: None,
             queue,
             boot: 0,
@@ -179,6 +182,7 @@ impl World {
         let agent = &mut self.agents[disk];
         agent.queue.hold(true);
         agent.boot += 1;
+        agent.told = false;
         agent.steps = 0;
         let boot = agent.boot;
         agent.replicas = Some(replicas);
@@ -370,7 +374,7 @@ impl World {
                 let (soon, late) = self.scenario.reports;
                 let late = match self.scenario.theme {
                     Theme::Orphans => self.chance.within(soon..=late),
-                    Theme::Plain | Theme::Zombies => self.chance.skewed(soon..=late),
+                    Theme::Plain | Theme::Zombies | Theme::Lives => self.chance.skewed(soon..=late),
                 };
                 self.agenda.after(late, Event::Report(disk, bucket, since));
             }

@@ -196,6 +196,11 @@ impl World {
                     chunks.pop();
                 }
             }
+            Reply::Shares { shares, .. } if self.mutated(Mutation::CopyNoReferences) => {
+                for share in shares {
+                    share.references.clear();
+                }
+            }
             Reply::Versions { fence, .. } if self.mutated(Mutation::CopyUnfenced) => {
                 if matches!(
                     asked,

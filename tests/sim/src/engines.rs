@@ -2,13 +2,14 @@
 //! engine core, as the world has it.
 
 use crate::agenda::{MS, Micros};
+use crate::life::Life;
 use crate::mutation::Mutation;
 use crate::network::{Caller, LinkId, Message, Way};
 use crate::register::OpId;
 use crate::scenario::Theme;
 use crate::trace::About;
 use crate::watch::Seen;
-use crate::world::{Event, Phase, World};
+use crate::world::{Event, World};
 use bytes::Bytes;
 use moraine_engine::{Engine, Limits, Output, PathId, Settings};
 use moraine_model::{BucketEntry, Cut, DiskId, Generation};
@@ -42,6 +43,8 @@ pub(crate) struct Host {
     pub(crate) idle: bool,
     /// Whether a newer engine serves, so that what this one has not acknowledged is decided.
     pub(crate) superseded: bool,
+    /// The size that its clients see.
+    pub(crate) chunks: u64,
     /// The cut that it began with.
     pub(crate) cut: u64,
     /// The map that it begins with.
@@ -83,7 +86,7 @@ impl World {
     /// The volume is attached: a new generation, with the newest map.
     pub(crate) fn attach(&mut self, volume: usize) {
         let first = match self.scenario.theme {
-            Theme::Plain => 0,
+            Theme::Plain | Theme::Lives => 0,
             // One that can be cut off from all replicas.
             Theme::Zombies | Theme::Orphans => self.scenario.nodes,
         };
@@ -137,6 +140,7 @@ impl World {
             attached: false,
             idle: false,
             superseded: false,
+            chunks: 0,
             cut: 0,
             entries,
             unanswered: BTreeSet::new(),
@@ -158,7 +162,7 @@ impl World {
             return;
         }
         let host = &mut self.engines[number];
-        if host.end == Some(End::Dead) {
+        if host.end == Some(End::Dead) || self.volumes[host.volume].life != Life::InUse {
             return;
         }
         let volume = &self.volumes[host.volume];
@@ -168,10 +172,12 @@ impl World {
             _ => volume.kept_cut,
         };
         let buckets = self.scenario.buckets;
-        let size_bytes = self.scenario.chunks << 22;
+        host.chunks = volume.chunks;
+        let size_bytes = volume.chunks << 22;
         let settings = Settings {
             cut: Cut(host.cut),
             limits: limits(),
+            placement_key: volume.key,
             ..Settings::new(volume.id, size_bytes, host.generation, buckets)
         };
         let entries = std::mem::take(&mut host.entries);
@@ -406,7 +412,7 @@ impl World {
                 let late = self.chance.skewed(MS / 20..=8 * MS);
                 self.agenda.after(late, Event::KeptCut(engine, cut.0));
             }
-            Output::Resized { .. } => {}
+            Output::Resized { size_bytes } => self.engines[engine].chunks = size_bytes >> 22,
             Output::Suspect { disk } => {
                 self.note(About::World, |world| {
                     format!("{} suspects disk {}", world.name(engine), disk.get())
@@ -486,20 +492,5 @@ impl World {
     /// Whether a newer engine serves already: what this one begins now must come to nothing.
     pub(crate) fn is_late(&self, engine: usize) -> bool {
         self.engines[engine].superseded
-    }
-
-    /// Sees to it that each volume has an engine that serves it, when the faults are over.
-    pub(crate) fn ensure_engines(&mut self) {
-        for volume in 0..self.volumes.len() {
-            let newest = *self.volumes[volume]
-                .engines
-                .last()
-                .expect("each volume was attached");
-            let host = &self.engines[newest];
-            let to_begin = host.end != Some(End::Dead) && !host.entries.is_empty();
-            if host.engine.is_none() && !to_begin && self.phase != Phase::Over {
-                self.attach(volume);
-            }
-        }
     }
 }

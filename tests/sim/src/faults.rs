@@ -32,6 +32,7 @@ impl World {
         let node = self.chance.below(self.scenario.nodes);
         let disk = self.chance.below(self.agents.len());
         let volume = self.chance.below(self.volumes.len());
+        let serves = self.in_use(volume);
         match fault {
             Fault::Crash => self.crash(node),
             Fault::Stall => {
@@ -79,6 +80,7 @@ impl World {
                 });
                 self.nodes[node].ahead_ms += jump;
             }
+            Fault::Attach | Fault::Restart if !serves => {}
             Fault::Attach | Fault::Restart => self.change_engine(volume, fault),
             Fault::Drop => self.drop_some(),
             Fault::Scene => self.begin_scene(volume),
@@ -241,7 +243,7 @@ impl World {
         let newest = *self.volumes[volume]
             .engines
             .last()
-            .expect("each volume was attached");
+            .expect("a volume in use was attached");
         match self.chance.below(4) {
             0 => self.kill_engine(newest),
             1 => {

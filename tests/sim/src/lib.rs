@@ -20,6 +20,7 @@ mod engines;
 mod faults;
 mod finish;
 mod history;
+mod life;
 mod load;
 mod map;
 mod mutation;

@@ -57,6 +57,10 @@ mutations! {
     SyncingCounts = "syncing-counts",
     /// A copy leaves in place what an engine wrote that is fenced at its source.
     CopyUnfenced = "copy-unfenced",
+    /// The source of a copy names no references of clones.
+    CopyNoReferences = "copy-no-references",
+    /// Agents are not told that a volume is deleted.
+    LeaveDeleted = "leave-deleted",
     /// A replica that returns forgets what it had promised: its disk is as it was some time ago.
     OldDisk = "old-disk",
 }

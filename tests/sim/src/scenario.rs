@@ -64,6 +64,8 @@ pub(crate) enum Theme {
     Zombies,
     /// Engines die while a replica that leaves and returns alone has their last writes.
     Orphans,
+    /// Volumes are cloned, grow, and are deleted.
+    Lives,
 }
 
 impl Theme {
@@ -73,6 +75,7 @@ impl Theme {
         match Chance::new(seed ^ 0x7468_656d_6573).below(20) {
             0..=2 => Self::Zombies,
             3..=4 => Self::Orphans,
+            17..=19 => Self::Lives,
             _ => Self::Plain,
         }
     }
@@ -141,6 +144,16 @@ impl Scenario {
         match theme {
             Theme::Plain => plain,
             Theme::Zombies | Theme::Orphans => plain.with_scenes(chance, theme),
+            Theme::Lives => Self {
+                theme,
+                cut_permille: 30,
+                volumes: 2,
+                chunks: plain.chunks.min(2),
+                hot: plain.hot.min(5),
+                segments: plain.segments.max(24) + chance.within(0..=16),
+                chaos: plain.chaos.clamp(1000 * MS, 2500 * MS),
+                ..plain
+            },
         }
     }
 
@@ -155,7 +168,7 @@ impl Scenario {
         let reports = match theme {
             // So late that the next engine opens the replica before it counts as in sync.
             Theme::Orphans => (150 * MS, 900 * MS),
-            Theme::Plain | Theme::Zombies => (MS, chance.skewed(2 * MS..=1000 * MS)),
+            Theme::Plain | Theme::Zombies | Theme::Lives => (MS, chance.skewed(2 * MS..=1000 * MS)),
         };
         Self {
             theme,
@@ -218,10 +231,10 @@ impl Scenario {
         }
     }
 
-    /// The blocks of a volume that clients touch, in order, as runs of neighbours.
-    pub(crate) fn runs(&self) -> Vec<std::ops::Range<u64>> {
+    /// The blocks that clients touch of a volume of so many chunks, in order, as runs of neighbours.
+    pub(crate) fn runs(&self, chunks: u64) -> Vec<std::ops::Range<u64>> {
         let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
-        for chunk in 0..self.chunks {
+        for chunk in 0..chunks {
             let (start, end) = (chunk * 1024, (chunk + 1) * 1024);
             // The last blocks of a chunk and the first of the next are neighbours.
             match runs.last_mut() {
@@ -262,7 +275,7 @@ mod tests {
     #[test]
     fn neighbours_across_chunks_are_one_run() {
         let mut scenario = Scenario::draw(&mut Chance::new(1), Theme::Plain);
-        (scenario.chunks, scenario.hot) = (2, 5);
-        assert_eq!(scenario.runs(), [0..5, 1022..1029, 2046..2048]);
+        scenario.hot = 5;
+        assert_eq!(scenario.runs(2), [0..5, 1022..1029, 2046..2048]);
     }
 }

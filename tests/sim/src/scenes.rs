@@ -59,11 +59,11 @@ impl World {
         let Some(engine) = self.serving(volume) else {
             return;
         };
-        let chunk = self.chance.within(0..=self.scenario.chunks - 1);
+        let chunk = self.chance.within(0..=self.volumes[volume].chunks - 1);
         let block = chunk * 1024;
         let bucket = self.bucket(Spot { volume, block });
         match self.scenario.theme {
-            Theme::Plain => {}
+            Theme::Plain | Theme::Lives => {}
             Theme::Zombies => self.begin_zombie(engine, bucket),
             Theme::Orphans => self.begin_orphan(engine, bucket),
         }

@@ -25,6 +25,8 @@ const WITHIN: &[(Mutation, u64)] = &[
     (Mutation::SameGeneration, 20),
     (Mutation::SyncingCounts, 150),
     (Mutation::CopyUnfenced, 100),
+    (Mutation::CopyNoReferences, 100),
+    (Mutation::LeaveDeleted, 150),
     (Mutation::OldDisk, 40),
 ];
 
