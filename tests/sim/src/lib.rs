@@ -31,6 +31,7 @@ mod register;
 mod run;
 mod scenario;
 mod scenes;
+mod shards;
 mod trace;
 mod value;
 mod watch;

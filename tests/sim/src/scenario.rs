@@ -100,6 +100,8 @@ pub(crate) struct Scenario {
     pub(crate) chunks: u64,
     /// Blocks of a chunk that are written, from its start; its last two are too.
     pub(crate) hot: u64,
+    /// Shards of each disk.
+    pub(crate) shards: u32,
     /// Segments of each disk, of 64 blocks.
     pub(crate) segments: u64,
     /// Operations that each engine has under way at most.
@@ -138,7 +140,20 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     /// The scenario of a run.
-    pub(crate) fn draw(chance: &mut Chance, theme: Theme) -> Self {
+    pub(crate) fn draw(chance: &mut Chance, seed: u64) -> Self {
+        let scenario = Self::draw_themed(chance, Theme::of(seed));
+        // Drawn apart, like the theme.
+        if Chance::new(seed ^ 0x7368_6172_6473).permille(750) {
+            return scenario;
+        }
+        Self {
+            shards: 2,
+            segments: scenario.segments.max(24) + 8,
+            ..scenario
+        }
+    }
+
+    fn draw_themed(chance: &mut Chance, theme: Theme) -> Self {
         let mut plain = Self::draw_plain(chance);
         plain.reports.1 = plain.news.max(MS);
         match theme {
@@ -208,6 +223,7 @@ impl Scenario {
             volumes: 1 + usize::from(chance.permille(250)),
             chunks: chance.within(1..=3),
             hot: chance.skewed(1..=14),
+            shards: 1,
             segments: if chance.permille(200) {
                 14
             } else {
@@ -251,8 +267,15 @@ impl Scenario {
         let mut faults = self.faults.clone();
         faults.dedup();
         format!(
-            "{} nodes of {} disks, {} replicas, {} buckets, {} volumes of {} chunks, faults {faults:?}",
-            self.nodes, self.disks, self.replicas, self.buckets, self.volumes, self.chunks
+            "{:?}, {} nodes of {} disks of {} shards, {} replicas, {} buckets, {} volumes of {} chunks, faults {faults:?}",
+            self.theme,
+            self.nodes,
+            self.disks,
+            self.shards,
+            self.replicas,
+            self.buckets,
+            self.volumes,
+            self.chunks
         )
     }
 }
@@ -266,15 +289,18 @@ mod tests {
         let count = |theme| (0..1000).filter(|seed| Theme::of(*seed) == theme).count();
         assert!(count(Theme::Plain) > 500);
         assert!(count(Theme::Zombies) > 50 && count(Theme::Orphans) > 50);
+        let shards = |seed| Scenario::draw(&mut Chance::new(seed), seed).shards;
+        assert!((0..1000).filter(|seed| shards(*seed) == 2).count() > 150);
         // What these once found they find only in a plain run.
         for seed in [213_135, 301_474] {
             assert_eq!(Theme::of(seed), Theme::Plain);
+            assert_eq!(shards(seed), 1);
         }
     }
 
     #[test]
     fn neighbours_across_chunks_are_one_run() {
-        let mut scenario = Scenario::draw(&mut Chance::new(1), Theme::Plain);
+        let mut scenario = Scenario::draw(&mut Chance::new(1), 1);
         scenario.hot = 5;
         assert_eq!(scenario.runs(2), [0..5, 1022..1029, 2046..2048]);
     }

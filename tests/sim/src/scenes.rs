@@ -46,6 +46,13 @@ pub(crate) enum Scene {
         /// Who has its last writes.
         disk: DiskId,
     },
+    /// A replica that was dropped is listed again.
+    Return {
+        /// The bucket.
+        bucket: BucketId,
+        /// The replica's disk.
+        disk: DiskId,
+    },
     /// The next engine.
     Successor {
         /// Of this one, unless there was one meanwhile.
@@ -65,6 +72,7 @@ impl World {
         match self.scenario.theme {
             Theme::Plain | Theme::Lives => {}
             Theme::Zombies => self.begin_zombie(engine, bucket),
+            Theme::Orphans if self.chance.permille(300) => self.begin_return(bucket),
             Theme::Orphans => self.begin_orphan(engine, bucket),
         }
     }
@@ -87,6 +95,7 @@ impl World {
                 engine,
                 disk,
             } => self.orphan(bucket, engine, disk),
+            Scene::Return { bucket, disk } => self.give_back(bucket, disk),
             Scene::Successor { engine } => {
                 if self.is_newest(engine) {
                     let volume = self.engines[engine].volume;
@@ -194,6 +203,32 @@ impl World {
             let late = self.chance.skewed(10 * MS..=200 * MS);
             let scene = Scene::Successor { engine: new };
             self.agenda.after(late, Event::Scene(scene));
+        }
+    }
+
+    /// A replica leaves for a moment, one whose report is still under way if there is such.
+    fn begin_return(&mut self, bucket: BucketId) {
+        let listings = self.map.entry(bucket).listings();
+        let syncing = listings
+            .iter()
+            .find(|listing| listing.role == Role::Syncing);
+        let listing = syncing.or(listings.last());
+        let Some(disk) = listing.map(|listing| listing.disk) else {
+            return;
+        };
+        if self.may_drop(bucket, disk) {
+            self.drop_from(bucket, disk, "it is to return");
+            let late = self.chance.within(5 * MS..=80 * MS);
+            let scene = Scene::Return { bucket, disk };
+            self.agenda.after(late, Event::Scene(scene));
+        }
+    }
+
+    fn give_back(&mut self, bucket: BucketId, disk: DiskId) {
+        let lost = self.agents[disk_number(disk)].lost;
+        if !lost && self.map.entry(bucket).on(disk).is_none() {
+            self.map.list(bucket, disk, Role::Syncing);
+            self.publish(bucket, "it returns");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::map::Map;
 use crate::mutation::Mutation;
 use crate::network::{Link, LinkId, Silence, Way};
 use crate::operator::Operator;
-use crate::scenario::{Scenario, Theme};
+use crate::scenario::Scenario;
 use crate::scenes::Scene;
 use crate::trace::{About, Trace};
 use crate::value::Spot;
@@ -203,7 +203,7 @@ impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, trace: Trace) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::draw(&mut chance, Theme::of(seed));
+        let scenario = Scenario::draw(&mut chance, seed);
         let nodes = scenario.nodes + scenario.clients + 1;
         let mut world = Self {
             chance,

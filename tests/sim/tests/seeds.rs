@@ -72,5 +72,5 @@ fn runs_do_what_they_are_for() {
             *total += count;
         }
     }
-    assert!(total.iter().all(|count| *count > 10), "{total:?}");
+    assert!(total.iter().all(|count| *count > 3), "{total:?}");
 }
