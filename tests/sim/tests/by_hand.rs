@@ -25,7 +25,7 @@ const BUGS: &[ByHand] = &[
         file: "node-agent/replica/src/sync/compare.rs",
         text: "(here.epoch >= since && (newer || equal))",
         broken: "((here.epoch >= since || newer) && (newer || equal))",
-        seeds: 200,
+        seeds: 600,
     },
     // The same as the mutation copy-unfenced.
     ByHand {
