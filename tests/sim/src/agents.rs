@@ -4,14 +4,16 @@
 use crate::agenda::{MS, Micros};
 use crate::network::{Caller, Link, LinkId, Message, Way};
 use crate::probes::Probe;
+use crate::scenario::Theme;
+use crate::shards::Shards;
 use crate::trace::About;
 use crate::world::{Event, World, disk_number};
 use bytes::Bytes;
 use moraine_model::{ClusterId, DiskId};
 use moraine_protocol::{Reply, Request, RequestId};
 use moraine_replica::{CallId, Options, Output, Replicas, SessionId, SyncOptions};
-use moraine_store::disk::{CrashFate, Fault, FaultyDisk, MemoryDisk, MemoryQueue, Operation};
-use moraine_store::{Buffer, FormatOptions, Shard, ShardOptions, format, open};
+use moraine_store::disk::{Fault, FaultyDisk, MemoryDisk, Operation};
+use moraine_store::{FormatOptions, Shard, ShardOptions, format, open};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,7 +73,7 @@ pub(crate) struct Agent {
     /// What is to fail.
     pub(crate) switches: Arc<Switches>,
     /// The process, while it runs.
-    pub(crate) replicas: Option<Replicas<SimDisk>>,
+    pub(crate) replicas: Option<Shards>,
     /// Whether the disk is dead for good.
     pub(crate) lost: bool,
     /// Whether a bit of it has changed: it may refuse to open.
@@ -80,13 +82,14 @@ pub(crate) struct Agent {
     pub(crate) beat: Micros,
     /// Direct looks at it that are not answered.
     pub(crate) probes: BTreeMap<RequestId, Probe>,
+    /// Whether it has done all that it was told of volumes and deletions.
+    pub(crate) told: bool,
     /// Its content some time ago.
     pub(crate) earlier: Option<MemoryDisk>,
-    queue: MemoryQueue,
     boot: u64,
     steps: usize,
     wires: BTreeMap<usize, LinkId>,
-    calls: BTreeMap<(LinkId, RequestId), CallId>,
+    calls: BTreeMap<(LinkId, RequestId), (usize, CallId)>,
     asked: u64,
 }
 
@@ -104,10 +107,10 @@ impl World {
         let mut platter = MemoryDisk::new(blocks * 4096, unit);
         let options = FormatOptions {
             segment_blocks: SEGMENT_BLOCKS,
+            shards: self.scenario.shards,
             ..FormatOptions::new(cluster(), id)
         };
         format(&mut platter, &options).expect("a disk of the world is large enough and blank");
-        let queue = platter.queue();
         self.agents.push(Agent {
             id,
             node,
@@ -118,8 +121,8 @@ impl World {
             rotten: false,
             beat: self.agenda.now(),
             probes: BTreeMap::new(),
+            told: false,
             earlier: None,
-            queue,
             boot: 0,
             steps: 0,
             wires: BTreeMap::new(),
@@ -140,13 +143,6 @@ impl World {
             return;
         }
         agent.switches.clear();
-        let handle = agent.platter.another();
-        agent.queue = handle.queue();
-        let switches = Arc::clone(&agent.switches);
-        let mut handle = FaultyDisk::new(
-            handle,
-            Box::new(move |operation, _| switches.next(operation)),
-        );
         let store = ShardOptions {
             batches_max: 3,
             ..ShardOptions::default()
@@ -162,22 +158,19 @@ impl World {
             },
             ..Options::new(agent.id)
         };
-        let opened = open(&mut handle, cluster());
-        let shard = opened.and_then(|opened| Shard::recover(handle, &opened, 0, store));
-        match shard.map(|shard| Replicas::new(shard, options)) {
-            Ok(Ok(replicas)) => self.agent_runs(disk, replicas),
-            Ok(Err(error)) => self.will_not_open(disk, &error),
-            Err(error) => self.will_not_open(disk, &error),
+        match open_shards(agent, options, store) {
+            Ok(shards) => self.agent_runs(disk, shards),
+            Err(error) => self.will_not_open(disk, error.as_ref()),
         }
     }
 
-    fn agent_runs(&mut self, disk: usize, replicas: Replicas<SimDisk>) {
+    fn agent_runs(&mut self, disk: usize, replicas: Shards) {
         self.note(About::World, |world| {
             format!("{} serves", world.agents[disk].id.get())
         });
         let agent = &mut self.agents[disk];
-        agent.queue.hold(true);
         agent.boot += 1;
+        agent.told = false;
         agent.steps = 0;
         let boot = agent.boot;
         agent.replicas = Some(replicas);
@@ -236,17 +229,10 @@ impl World {
     pub(crate) fn end_agent(&mut self, disk: usize) {
         let mut fates = self.chance.branch();
         let agent = &mut self.agents[disk];
-        if agent.replicas.take().is_none() {
+        let Some(shards) = agent.replicas.take() else {
             return;
-        }
-        agent.queue.crash(|operation| match fates.below(3) {
-            0 => CrashFate::Lost,
-            1 => CrashFate::Whole,
-            _ => {
-                let sectors = operation.size_bytes() / 512;
-                CrashFate::Sectors((0..sectors).map(|_| fates.permille(500)).collect())
-            }
-        });
+        };
+        shards.crash(&mut fates);
         agent.calls.clear();
         agent.wires.clear();
         agent.probes.clear();
@@ -264,14 +250,13 @@ impl World {
     /// One operation of the disk completes, any of those under way.
     pub(crate) fn disk_step(&mut self, disk: usize, boot: u64) {
         let agent = &mut self.agents[disk];
-        if agent.boot != boot || agent.replicas.is_none() {
+        let Some(shards) = agent.replicas.as_mut().filter(|_| agent.boot == boot) else {
             return;
-        }
+        };
         agent.steps -= 1;
-        let waiting = agent.queue.pending();
+        let waiting = shards.pending();
         if waiting > 0 {
-            let nth = self.chance.below(waiting);
-            agent.queue.complete(nth);
+            shards.complete(self.chance.below(waiting));
         }
         if self.nodes[agent.node].stalled <= self.agenda.now() {
             self.pump_agent(disk);
@@ -297,49 +282,54 @@ impl World {
         if let Some(replicas) = &mut self.agents[disk].replicas {
             replicas.poll(now_ms);
         }
-        while let Some(output) = self.agents[disk]
+        while let Some((shard, output)) = self.agents[disk]
             .replicas
             .as_mut()
-            .and_then(Replicas::next_output)
+            .and_then(Shards::next_output)
         {
-            self.agent_says(disk, output);
+            self.agent_says(disk, shard, output);
         }
-        let stopped = self.agents[disk]
+        while let Some((shard, replicas)) = self.agents[disk]
             .replicas
-            .take_if(|replicas| replicas.is_stopped());
-        if let Some(replicas) = stopped {
-            self.recover_agent(disk, replicas);
+            .as_mut()
+            .and_then(Shards::take_stopped)
+        {
+            self.recover_agent(disk, shard, replicas);
         }
         let agent = &mut self.agents[disk];
-        while agent.replicas.is_some() && agent.steps < agent.queue.pending() {
+        let pending = agent.replicas.as_ref().map_or(0, Shards::pending);
+        while agent.steps < pending {
             agent.steps += 1;
             let delay = self.chance.skewed(MS / 50..=self.scenario.disk_latency);
             self.agenda.after(delay, Event::Disk(disk, agent.boot));
         }
     }
 
-    fn recover_agent(&mut self, disk: usize, replicas: Replicas<SimDisk>) {
+    fn recover_agent(&mut self, disk: usize, shard: usize, replicas: Replicas<SimDisk>) {
         self.note(About::World, |_| {
             format!("disk {} failed a write and is opened again", disk + 1)
         });
         self.agents[disk].switches.clear();
         let (outputs, again) = replicas.recover();
         for output in outputs {
-            self.agent_says(disk, output);
+            self.agent_says(disk, shard, output);
         }
         match again {
             Ok(replicas) => {
-                self.agents[disk].replicas = Some(replicas);
+                if let Some(shards) = &mut self.agents[disk].replicas {
+                    shards.put_back(shard, replicas);
+                }
                 self.tell_disk_all(disk);
             }
             Err(error) => {
+                self.agents[disk].replicas = None;
                 self.hang_up_all(disk);
                 self.will_not_open(disk, &error);
             }
         }
     }
 
-    fn agent_says(&mut self, disk: usize, output: Output) {
+    fn agent_says(&mut self, disk: usize, shard: usize, output: Output) {
         match output {
             Output::Reply {
                 session,
@@ -350,8 +340,8 @@ impl World {
                 let mut data = Vec::with_capacity(payload.iter().map(|buffer| buffer.len()).sum());
                 for buffer in payload {
                     data.extend_from_slice(&buffer);
-                    if let Some(replicas) = &mut self.agents[disk].replicas {
-                        replicas.recycle(buffer);
+                    if let Some(shards) = &mut self.agents[disk].replicas {
+                        shards.recycle(shard, buffer);
                     }
                 }
                 if session == PROBES {
@@ -364,16 +354,20 @@ impl World {
                 call,
                 disk: other,
                 request,
-            } => self.call(disk, call, other, request),
+            } => self.call(disk, (shard, call), other, request),
             Output::Synced { bucket, since } => {
-                let late = self.chance.skewed(MS..=self.scenario.news.max(MS));
+                let (soon, late) = self.scenario.reports;
+                let late = match self.scenario.theme {
+                    Theme::Orphans => self.chance.within(soon..=late),
+                    Theme::Plain | Theme::Zombies | Theme::Lives => self.chance.skewed(soon..=late),
+                };
                 self.agenda.after(late, Event::Report(disk, bucket, since));
             }
         }
     }
 
     /// A replica asks another one.
-    fn call(&mut self, disk: usize, call: CallId, other: DiskId, request: Request) {
+    fn call(&mut self, disk: usize, call: (usize, CallId), other: DiskId, request: Request) {
         let other = disk_number(other);
         let open = self.agents[disk].wires.get(&other).copied();
         let open = open.filter(|link| self.links.get(link).is_some_and(|link| link.caller_open));
@@ -402,17 +396,11 @@ impl World {
         answer: Option<(Reply, Bytes)>,
     ) {
         let agent = &mut self.agents[disk];
-        let (Some(call), Some(replicas)) = (agent.calls.remove(&(link, id)), &mut agent.replicas)
+        let (Some(call), Some(shards)) = (agent.calls.remove(&(link, id)), &mut agent.replicas)
         else {
             return;
         };
-        match answer {
-            Some((reply, data)) => {
-                let buffer = (!data.is_empty()).then(|| filled(replicas, &data));
-                replicas.answered(call, Some(reply), buffer);
-            }
-            None => replicas.answered(call, None, None),
-        }
+        shards.answered(call, answer);
         self.pump_agent(disk);
     }
 
@@ -428,8 +416,7 @@ impl World {
             return;
         };
         let (request, data) = asked;
-        let buffer = data.map(|data| filled(replicas, &data));
-        replicas.request(SessionId(link), id, request, buffer);
+        replicas.request(SessionId(link), id, request, data.as_ref());
         self.pump_agent(disk);
     }
 
@@ -467,8 +454,25 @@ impl World {
     }
 }
 
-fn filled(replicas: &mut Replicas<SimDisk>, data: &[u8]) -> Buffer {
-    let mut buffer = replicas.buffer(data.len() / 4096);
-    buffer.copy_from_slice(data);
-    buffer
+/// Opens the disk of a process and all its shards.
+fn open_shards(
+    agent: &Agent,
+    options: Options,
+    store: ShardOptions,
+) -> Result<Shards, Box<dyn std::error::Error>> {
+    let handle = || {
+        let handle = agent.platter.another();
+        let queue = handle.queue();
+        let switches = Arc::clone(&agent.switches);
+        let fails = Box::new(move |operation: &Operation, _| switches.next(operation));
+        (FaultyDisk::new(handle, fails), queue)
+    };
+    let opened = open(&mut handle().0, cluster())?;
+    let mut shards = Shards::default();
+    for number in 0..opened.superblock.layout.shards {
+        let (handle, queue) = handle();
+        let shard = Shard::recover(handle, &opened, number, store)?;
+        shards.add(Replicas::new(shard, options)?, queue);
+    }
+    Ok(shards)
 }

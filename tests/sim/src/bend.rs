@@ -1,6 +1,8 @@
 //! Where the world can tamper with what passes between the cores: nowhere, unless a mutation is
 //! wanted. Each tampering stands for a bug that a core, a disk or the operator could have.
 
+mod chosen;
+
 use crate::mutation::Mutation;
 use crate::network::{LinkId, Message, Way};
 use crate::world::World;
@@ -20,11 +22,19 @@ pub(crate) struct Bent {
     answered: BTreeSet<(LinkId, RequestId)>,
     /// Requests of engines with their data, should they have to be asked again.
     asked: BTreeMap<(LinkId, RequestId), (Request, Option<Bytes>)>,
+    /// What disks have acknowledged.
+    held: chosen::Held,
 }
 
 impl World {
     /// What an engine's request becomes on its way out.
-    pub(crate) fn bent_request(&self, mut request: Request) -> Request {
+    pub(crate) fn bent_request(
+        &mut self,
+        engine: usize,
+        mut request: Request,
+        mut data: Option<Bytes>,
+    ) -> (Request, Option<Bytes>) {
+        self.choose_syncing(engine, &mut request, &mut data);
         if let Request::Write {
             under,
             sequence,
@@ -43,7 +53,7 @@ impl World {
                 *cut = Cut(0);
             }
         }
-        request
+        (request, data)
     }
 
     /// A request arrives at a disk.
@@ -132,6 +142,7 @@ impl World {
             self.violated(None, what);
         }
         self.tell_reply(disk, asked.as_ref(), &reply);
+        let written = self.bent.asked.get(&name).and_then(|asked| asked.1.clone());
         if self.mutation.is_some()
             && let Some(again) = self.let_in(name, &reply)
         {
@@ -140,13 +151,18 @@ impl World {
             return self.ask_replicas(disk, link, name.1, again);
         }
         if let (
-            Some(Request::Write {
-                under, sequence, ..
-            }),
+            Some(
+                request @ Request::Write {
+                    under, sequence, ..
+                },
+            ),
             Reply::Done,
         ) = (&asked, &reply)
             && self.mutation.is_some()
         {
+            if self.mutated(Mutation::SyncingCounts) {
+                self.bent.held.written(disk, request, written.as_ref());
+            }
             self.bent.done.insert((under.generation, *sequence));
             self.bent
                 .done_at
@@ -178,6 +194,22 @@ impl World {
                     })
                 ) {
                     chunks.pop();
+                }
+            }
+            Reply::Shares { shares, .. } if self.mutated(Mutation::CopyNoReferences) => {
+                for share in shares {
+                    share.references.clear();
+                }
+            }
+            Reply::Versions { fence, .. } if self.mutated(Mutation::CopyUnfenced) => {
+                if matches!(
+                    asked,
+                    Some(Request::Versions {
+                        generation: None,
+                        ..
+                    })
+                ) {
+                    *fence = Generation::default();
                 }
             }
             Reply::Data { parts }

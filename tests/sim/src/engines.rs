@@ -2,12 +2,14 @@
 //! engine core, as the world has it.
 
 use crate::agenda::{MS, Micros};
+use crate::life::Life;
 use crate::mutation::Mutation;
 use crate::network::{Caller, LinkId, Message, Way};
 use crate::register::OpId;
+use crate::scenario::Theme;
 use crate::trace::About;
 use crate::watch::Seen;
-use crate::world::{Event, Phase, World};
+use crate::world::{Event, World};
 use bytes::Bytes;
 use moraine_engine::{Engine, Limits, Output, PathId, Settings};
 use moraine_model::{BucketEntry, Cut, DiskId, Generation};
@@ -37,8 +39,12 @@ pub(crate) struct Host {
     pub(crate) end: Option<End>,
     /// Whether it serves.
     pub(crate) attached: bool,
+    /// Whether no client uses it.
+    pub(crate) idle: bool,
     /// Whether a newer engine serves, so that what this one has not acknowledged is decided.
     pub(crate) superseded: bool,
+    /// The size that its clients see.
+    pub(crate) chunks: u64,
     /// The cut that it began with.
     pub(crate) cut: u64,
     /// The map that it begins with.
@@ -79,6 +85,18 @@ impl World {
 
     /// The volume is attached: a new generation, with the newest map.
     pub(crate) fn attach(&mut self, volume: usize) {
+        let first = match self.scenario.theme {
+            Theme::Plain | Theme::Lives => 0,
+            // One that can be cut off from all replicas.
+            Theme::Zombies | Theme::Orphans => self.scenario.nodes,
+        };
+        let end = self.scenario.nodes + self.scenario.clients;
+        let node = first + self.chance.below(end - first);
+        self.attach_on(volume, node);
+    }
+
+    /// The same, on that node.
+    pub(crate) fn attach_on(&mut self, volume: usize, node: usize) -> usize {
         let skip = self.mutated(Mutation::SameGeneration) && self.volumes[volume].attach > 0;
         self.volumes[volume].attach += u32::from(!skip);
         let entries: Vec<BucketEntry> = self.map.entries().cloned().collect();
@@ -90,10 +108,7 @@ impl World {
             attach: self.volumes[volume].attach,
             incarnation: 0,
         };
-        let node = self
-            .chance
-            .below(self.scenario.nodes + self.scenario.clients);
-        self.add_engine(volume, node, generation, entries);
+        self.add_engine(volume, node, generation, entries)
     }
 
     /// The engine's process starts again on its node, with the map that it had kept.
@@ -114,7 +129,7 @@ impl World {
         node: usize,
         generation: Generation,
         entries: Vec<BucketEntry>,
-    ) {
+    ) -> usize {
         let number = self.engines.len();
         self.engines.push(Host {
             volume,
@@ -123,7 +138,9 @@ impl World {
             engine: None,
             end: None,
             attached: false,
+            idle: false,
             superseded: false,
+            chunks: 0,
             cut: 0,
             entries,
             unanswered: BTreeSet::new(),
@@ -136,6 +153,7 @@ impl World {
         self.counts.engines += 1;
         let late = self.chance.skewed(MS..=60 * MS);
         self.agenda.after(late, Event::Begin(number));
+        number
     }
 
     /// The engine's process begins.
@@ -144,7 +162,7 @@ impl World {
             return;
         }
         let host = &mut self.engines[number];
-        if host.end == Some(End::Dead) {
+        if host.end == Some(End::Dead) || self.volumes[host.volume].life != Life::InUse {
             return;
         }
         let volume = &self.volumes[host.volume];
@@ -154,10 +172,12 @@ impl World {
             _ => volume.kept_cut,
         };
         let buckets = self.scenario.buckets;
-        let size_bytes = self.scenario.chunks << 22;
+        host.chunks = volume.chunks;
+        let size_bytes = volume.chunks << 22;
         let settings = Settings {
             cut: Cut(host.cut),
             limits: limits(),
+            placement_key: volume.key,
             ..Settings::new(volume.id, size_bytes, host.generation, buckets)
         };
         let entries = std::mem::take(&mut host.entries);
@@ -364,7 +384,7 @@ impl World {
                 payload,
             } => {
                 self.engine_asks(engine, (path.0, id), &request, payload.as_ref());
-                let request = self.bent_request(request);
+                let (request, payload) = self.bent_request(engine, request, payload);
                 self.send(path.0, Way::Forth, Message::Request(id, request, payload));
             }
             Output::Done { io, result } => self.op_ended(engine, io.0, result),
@@ -392,7 +412,7 @@ impl World {
                 let late = self.chance.skewed(MS / 20..=8 * MS);
                 self.agenda.after(late, Event::KeptCut(engine, cut.0));
             }
-            Output::Resized { .. } => {}
+            Output::Resized { size_bytes } => self.engines[engine].chunks = size_bytes >> 22,
             Output::Suspect { disk } => {
                 self.note(About::World, |world| {
                     format!("{} suspects disk {}", world.name(engine), disk.get())
@@ -472,20 +492,5 @@ impl World {
     /// Whether a newer engine serves already: what this one begins now must come to nothing.
     pub(crate) fn is_late(&self, engine: usize) -> bool {
         self.engines[engine].superseded
-    }
-
-    /// Sees to it that each volume has an engine that serves it, when the faults are over.
-    pub(crate) fn ensure_engines(&mut self) {
-        for volume in 0..self.volumes.len() {
-            let newest = *self.volumes[volume]
-                .engines
-                .last()
-                .expect("each volume was attached");
-            let host = &self.engines[newest];
-            let to_begin = host.end != Some(End::Dead) && !host.entries.is_empty();
-            if host.engine.is_none() && !to_begin && self.phase != Phase::Over {
-                self.attach(volume);
-            }
-        }
     }
 }

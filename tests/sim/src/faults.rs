@@ -32,6 +32,7 @@ impl World {
         let node = self.chance.below(self.scenario.nodes);
         let disk = self.chance.below(self.agents.len());
         let volume = self.chance.below(self.volumes.len());
+        let serves = self.in_use(volume);
         match fault {
             Fault::Crash => self.crash(node),
             Fault::Stall => {
@@ -79,8 +80,10 @@ impl World {
                 });
                 self.nodes[node].ahead_ms += jump;
             }
+            Fault::Attach | Fault::Restart if !serves => {}
             Fault::Attach | Fault::Restart => self.change_engine(volume, fault),
             Fault::Drop => self.drop_some(),
+            Fault::Scene => self.begin_scene(volume),
             Fault::Move => {
                 let bucket = self.some_bucket();
                 let room = self.map.entry(bucket).listings().len() <= self.scenario.replicas;
@@ -240,7 +243,7 @@ impl World {
         let newest = *self.volumes[volume]
             .engines
             .last()
-            .expect("each volume was attached");
+            .expect("a volume in use was attached");
         match self.chance.below(4) {
             0 => self.kill_engine(newest),
             1 => {
@@ -258,6 +261,11 @@ impl World {
 
     fn drop_some(&mut self) {
         let bucket = self.some_bucket();
+        self.drop_some_of(bucket);
+    }
+
+    /// A replica of a bucket is dropped that has done nothing wrong, if one can be spared.
+    pub(crate) fn drop_some_of(&mut self, bucket: BucketId) {
         let disks: Vec<DiskId> = self
             .map
             .entry(bucket)

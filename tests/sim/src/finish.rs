@@ -2,6 +2,7 @@
 //! is then there is looked at, all of it.
 
 use crate::agenda::{MS, Micros};
+use crate::engines::End;
 use crate::history::Kind;
 use crate::world::{Event, Phase, World, disk_number};
 use moraine_model::Role;
@@ -58,6 +59,7 @@ impl World {
                 self.phase = Phase::Reading;
                 self.read_all();
                 self.look_at_all();
+                self.look_for_remains();
             }
             (Phase::Reading, None) if self.has_looked() => {
                 self.compare_layers();
@@ -78,9 +80,30 @@ impl World {
         self.agenda.after(20 * MS, Event::Finish);
     }
 
+    /// Sees to it that each volume has an engine that serves it, when the faults are over.
+    fn ensure_engines(&mut self) {
+        for volume in 0..self.volumes.len() {
+            if !self.in_use(volume) {
+                continue;
+            }
+            let newest = *self.volumes[volume]
+                .engines
+                .last()
+                .expect("a volume in use was attached");
+            let host = &self.engines[newest];
+            let to_begin = host.end != Some(End::Dead) && !host.entries.is_empty();
+            if host.engine.is_none() && !to_begin && self.phase != Phase::Over {
+                self.attach(volume);
+            }
+        }
+    }
+
     /// What is not at rest yet.
     fn what_waits(&self) -> Option<String> {
         for volume in 0..self.volumes.len() {
+            if !self.in_use(volume) {
+                continue;
+            }
             if self.serving(volume).is_none() {
                 return Some(format!("v{volume} is not served"));
             }
@@ -125,7 +148,7 @@ impl World {
                 return Some(format!("{} has not opened {entry}", self.name(late)));
             }
         }
-        None
+        self.life_waits()
     }
 
     /// Reads every block through the engines.
@@ -134,7 +157,7 @@ impl World {
             let Some(engine) = self.serving(volume) else {
                 continue;
             };
-            for run in self.scenario.runs() {
+            for run in self.scenario.runs(self.engines[engine].chunks) {
                 self.begin_op(engine, Kind::Read, run);
             }
         }

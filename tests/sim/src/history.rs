@@ -54,7 +54,7 @@ impl History {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let mut blocks = BTreeMap::new();
         for volume in 0..scenario.volumes {
-            let spots = scenario.runs().into_iter().flatten();
+            let spots = scenario.runs(scenario.chunks).into_iter().flatten();
             blocks.extend(spots.map(|block| (Spot { volume, block }, Register::default())));
         }
         Self {
@@ -62,6 +62,13 @@ impl History {
             ops: BTreeMap::new(),
             last: 0,
         }
+    }
+
+    /// Blocks that a volume has from now on.
+    pub(crate) fn add(&mut self, volume: usize, blocks: Vec<(u64, Register)>) {
+        let spots = blocks.into_iter();
+        self.blocks
+            .extend(spots.map(|(block, register)| (Spot { volume, block }, register)));
     }
 
     /// A new operation; the engine that it is given to is late if a newer one serves already.

@@ -6,7 +6,7 @@ use crate::history::{Kind, Op};
 use crate::register::OpId;
 use crate::scenario::Fault;
 use crate::trace::About;
-use crate::value::{Spot, bytes_of, value_of};
+use crate::value::{Spot, bytes_of};
 use crate::world::{Event, Phase, World};
 use bytes::Bytes;
 use moraine_engine::{Io, IoError, IoId};
@@ -25,33 +25,35 @@ impl World {
             return;
         }
         let host = &self.engines[engine];
-        let over = self.history.begun() >= self.scenario.operations;
+        let over = self.history.begun() >= self.scenario.operations || host.idle;
         if host.engine.is_none() || host.end.is_some() || over || self.phase != Phase::Chaos {
             return;
         }
         let volume = host.volume;
-        let blocks = self.some_blocks();
+        let chunks = host.chunks;
+        let blocks = self.some_blocks(chunks);
         let kind = match self.chance.below(20) {
             0..=9 => Kind::Write,
             10..=11 => Kind::Zero,
             12 => Kind::Flush,
             _ => Kind::Read,
         };
-        let spots = blocks.clone().map(|block| Spot { volume, block });
-        let busy = spots
-            .map(|spot| self.history.block(spot).unanswered())
-            .max();
-        if busy.is_some_and(|open| open >= OPEN_WRITES_MAX)
-            && matches!(kind, Kind::Write | Kind::Zero)
-        {
+        let mut spots = blocks.clone().map(|block| Spot { volume, block });
+        let writes = matches!(kind, Kind::Write | Kind::Zero);
+        if writes && !spots.all(|spot| self.may_write(spot)) {
             self.agenda.after(10 * MS, Event::Work(engine));
             return;
         }
         self.begin_op(engine, kind, blocks);
     }
 
-    fn some_blocks(&mut self) -> Range<u64> {
-        let runs = self.scenario.runs();
+    /// Whether the history can follow one more write of a block.
+    pub(crate) fn may_write(&mut self, spot: Spot) -> bool {
+        self.history.block(spot).unanswered() < OPEN_WRITES_MAX
+    }
+
+    fn some_blocks(&mut self, chunks: u64) -> Range<u64> {
+        let runs = self.scenario.runs(chunks);
         let run = &runs[self.chance.below(runs.len())];
         let length = self
             .chance
@@ -114,7 +116,7 @@ impl World {
         self.about(&op, |world| {
             let outcome = result
                 .as_ref()
-                .map_or_else(ToString::to_string, |data| seen(&op, data));
+                .map_or_else(ToString::to_string, |data| world.seen(&op, data));
             format!(
                 "{} answers {}: {outcome}",
                 world.name(engine),
@@ -172,7 +174,7 @@ impl World {
             );
         }
         for (spot, bytes) in op.spots().zip(data.chunks_exact(BLOCK_BYTES)) {
-            let Some(value) = value_of(bytes, spot) else {
+            let Some(value) = self.value_at(bytes, spot) else {
                 return self.violated(
                     Some(spot),
                     format!("{spot}: {} returned garbage", words(id, op)),
@@ -193,6 +195,7 @@ impl World {
         let fine = match error {
             IoError::Fenced { .. } => !self.is_newest(engine),
             IoError::NoSpace | IoError::TimedOut { .. } => true,
+            IoError::Deleted => !self.in_use(op.volume),
             // Reads that fail for a moment may meet one operation on each of its replicas.
             IoError::Damaged { .. } => self.scenario.faults.contains(&Fault::FailReads),
             IoError::Detached => self.engines[engine].end == Some(End::Told),
@@ -241,6 +244,18 @@ impl World {
         }
     }
 
+    fn seen(&self, op: &Op, data: &[u8]) -> String {
+        if op.kind != Kind::Read {
+            return "done".into();
+        }
+        let blocks = op.spots().zip(data.chunks_exact(BLOCK_BYTES));
+        let values = blocks.map(|(spot, bytes)| match self.value_at(bytes, spot) {
+            Some(value) => value.to_string(),
+            None => "garbage".into(),
+        });
+        values.collect::<Vec<_>>().join(" ")
+    }
+
     fn about(&self, op: &Op, text: impl FnOnce(&Self) -> String) {
         let first = Spot {
             volume: op.volume,
@@ -263,16 +278,4 @@ fn words(id: OpId, op: &Op) -> String {
         op.blocks.start,
         op.blocks.end - op.blocks.start
     )
-}
-
-fn seen(op: &Op, data: &[u8]) -> String {
-    if op.kind != Kind::Read {
-        return "done".into();
-    }
-    let blocks = op.spots().zip(data.chunks_exact(BLOCK_BYTES));
-    let values = blocks.map(|(spot, bytes)| match value_of(bytes, spot) {
-        Some(value) => value.to_string(),
-        None => "garbage".into(),
-    });
-    values.collect::<Vec<_>>().join(" ")
 }

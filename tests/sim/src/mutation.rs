@@ -53,6 +53,14 @@ mutations! {
     ReadsZeros = "reads-zeros",
     /// A new engine is given the generation of the former.
     SameGeneration = "same-generation",
+    /// An engine that reconciles takes the newest version that any replica holds, be it a syncing one.
+    SyncingCounts = "syncing-counts",
+    /// A copy leaves in place what an engine wrote that is fenced at its source.
+    CopyUnfenced = "copy-unfenced",
+    /// The source of a copy names no references of clones.
+    CopyNoReferences = "copy-no-references",
+    /// Agents are not told that a volume is deleted.
+    LeaveDeleted = "leave-deleted",
     /// A replica that returns forgets what it had promised: its disk is as it was some time ago.
     OldDisk = "old-disk",
 }

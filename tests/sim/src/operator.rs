@@ -45,6 +45,7 @@ impl World {
         for number in 0..self.scenario.buckets {
             self.look_after(BucketId::new(number).expect("a world has few buckets"));
         }
+        self.live();
         if self.phase == Phase::Chaos {
             if self.chance.permille(self.scenario.cut_permille) {
                 self.raise_some_cut();
@@ -155,7 +156,7 @@ impl World {
     }
 
     /// The entry has changed: everybody hears of it some time.
-    fn publish(&mut self, bucket: BucketId, why: &str) {
+    pub(crate) fn publish(&mut self, bucket: BucketId, why: &str) {
         self.counts.maps += 1;
         let entry = self.map.entry(bucket).clone();
         self.note(About::Bucket(bucket), |_| {
@@ -196,25 +197,6 @@ impl World {
         }
     }
 
-    /// A disk hears of the volumes that there are, and of the snapshots that were deleted.
-    pub(crate) fn tell(&mut self, disk: usize) {
-        if self.postponed(self.agents[disk].node, Event::Tell(disk)) {
-            return;
-        }
-        let Some(replicas) = &mut self.agents[disk].replicas else {
-            return;
-        };
-        for volume in &self.volumes {
-            let text = format!("volume {}", volume.id).into_bytes();
-            let described = replicas.describe(volume.id, Some(text));
-            described.expect("a short description fits");
-            for cut in &volume.deleted {
-                replicas.delete_snapshot(volume.id, moraine_model::Cut(*cut));
-            }
-        }
-        self.pump_agent(disk);
-    }
-
     /// Has a disk hear again and again of volumes and deletions: it may hear too early or be away.
     pub(crate) fn remind(&mut self, disk: usize) {
         self.tell(disk);
@@ -226,6 +208,9 @@ impl World {
 
     fn raise_some_cut(&mut self) {
         let volume = self.chance.below(self.volumes.len());
+        if !self.in_use(volume) {
+            return;
+        }
         let cut = self.volumes[volume].cut;
         self.counts.cuts += 1;
         self.volumes[volume].cut += 1;
@@ -240,7 +225,7 @@ impl World {
         let newest = *self.volumes[volume]
             .engines
             .last()
-            .expect("each volume was attached");
+            .expect("a volume in use was attached");
         let late = self.chance.skewed(MS..=30 * MS);
         self.agenda.after(late, Event::Raise(newest));
     }
@@ -283,6 +268,7 @@ impl World {
             format!("snapshot {cut} of v{volume} is deleted")
         });
         for disk in 0..self.agents.len() {
+            self.agents[disk].told = false;
             let late = self.chance.skewed(MS..=self.scenario.news.max(MS));
             self.agenda.after(late, Event::Tell(disk));
         }

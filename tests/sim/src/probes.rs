@@ -3,7 +3,7 @@
 
 use crate::agenda::MS;
 use crate::trace::About;
-use crate::value::{Spot, Value, value_of};
+use crate::value::{Spot, Value};
 use crate::world::{Event, Phase, World, disk_number};
 use moraine_model::{BlockRange, ChunkIndex, Cut, Epoch, Role, Share, Stamp};
 use moraine_protocol::{At, Block, Refusal, Reply, Request, RequestId, Under, VersionKind};
@@ -24,6 +24,8 @@ enum What {
     Snapshot(u64),
     Layers,
     Layer(Cut),
+    /// What is left of a volume that is gone.
+    Remains,
 }
 
 /// A layer of a chunk: volume, chunk, cut.
@@ -77,7 +79,9 @@ impl World {
     fn look_at(&mut self, engine: usize, disk: usize, spot: Spot, what: What) {
         let entry = self.map.entry(self.bucket(spot));
         let host = &self.engines[engine];
-        if !host.seen.has_opened(entry) || self.agents[disk].replicas.is_none() {
+        // What is left is asked for as by one that copies.
+        let opened = what == What::Remains || host.seen.has_opened(entry);
+        if !opened || self.agents[disk].replicas.is_none() {
             return;
         }
         let share = Share {
@@ -117,6 +121,13 @@ impl World {
                 chunk,
                 cut,
             },
+            What::Remains => Request::Chunks {
+                share,
+                epoch,
+                generation: None,
+                above: Stamp::ZERO,
+                from: chunk,
+            },
         };
         let probe = Probe {
             engine,
@@ -136,6 +147,19 @@ impl World {
         let findings = &mut self.operator.findings;
         findings.open = findings.open.saturating_sub(1);
         let spot = probe.spot;
+        if let (What::Remains, Reply::Chunks { chunks, .. }) = (probe.what, &reply) {
+            self.counts.looks += 1;
+            if let Some(left) = chunks.first() {
+                let what = format!(
+                    "v{} is gone, but disk {} has something of chunk {} left",
+                    spot.volume,
+                    disk + 1,
+                    left.chunk.get()
+                );
+                self.violated(Some(spot), what);
+            }
+            return;
+        }
         let current = self.serving(spot.volume) == Some(probe.engine)
             && self.map.entry(self.bucket(spot)).epoch() == probe.epoch;
         if !current {
@@ -143,11 +167,11 @@ impl World {
         }
         match (probe.what, reply) {
             (What::Head(value), Reply::Data { parts }) => {
-                let found = shown(parts.is_empty(), data, spot);
+                let found = self.shown(parts.is_empty(), data, spot);
                 self.found_head(disk, spot, value, found);
             }
             (What::Snapshot(cut), Reply::Data { parts }) => {
-                let found = shown(parts.is_empty(), data, spot);
+                let found = self.shown(parts.is_empty(), data, spot);
                 self.found_snapshot(disk, spot, cut, found);
             }
             (What::Layers, Reply::Layers { layers, .. }) => {
@@ -265,6 +289,29 @@ impl World {
         }
     }
 
+    /// What the answer to a read of one block shows; `None` is garbage.
+    fn shown(&self, nothing: bool, data: &[u8], spot: Spot) -> Option<Value> {
+        if nothing || data.is_empty() {
+            return Some(Value::Zeros);
+        }
+        self.value_at(data, spot)
+    }
+
+    /// Looks whether replicas have given back the space of volumes that are gone.
+    pub(crate) fn look_for_remains(&mut self) {
+        let gone = (0..self.volumes.len()).filter(|volume| self.is_gone(*volume));
+        for volume in gone.collect::<Vec<_>>() {
+            for chunk in 0..self.volumes[volume].chunks {
+                let block = chunk * 1024;
+                let spot = Spot { volume, block };
+                let entry = self.map.entry(self.bucket(spot)).clone();
+                for disk in entry.in_sync().map(disk_number) {
+                    self.look_at(0, disk, spot, What::Remains);
+                }
+            }
+        }
+    }
+
     /// Whether all looks were answered.
     pub(crate) fn has_looked(&self) -> bool {
         self.agents.iter().all(|agent| agent.probes.is_empty())
@@ -302,14 +349,6 @@ impl World {
             }
         }
     }
-}
-
-/// What the answer to a read of one block shows; `None` is garbage.
-fn shown(nothing: bool, data: &[u8], spot: Spot) -> Option<Value> {
-    if nothing || data.is_empty() {
-        return Some(Value::Zeros);
-    }
-    value_of(data, spot)
 }
 
 fn difference(one: &Versions, other: &Versions) -> Option<(u16, String)> {

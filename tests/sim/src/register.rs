@@ -80,6 +80,38 @@ impl Default for Register {
 }
 
 impl Register {
+    /// The history of a block that begins with one of these values.
+    pub(crate) fn beginning(values: BTreeSet<Value>) -> Self {
+        let states = values.into_iter().map(|value| State {
+            value,
+            done: BTreeSet::new(),
+        });
+        Self {
+            states: states.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The history of a block by which a volume grows that has these snapshots, and rising ones.
+    pub(crate) fn grown(snapshots: &[u64], rising: &[u64]) -> Self {
+        let zeros = || Shown::OneOf(BTreeSet::from([Value::Zeros]));
+        let cuts = snapshots.iter().chain(rising);
+        Self {
+            snapshots: cuts.map(|cut| (*cut, zeros())).collect(),
+            moving: rising.iter().copied().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What a snapshot can show, if all that could narrow it down is known.
+    pub(crate) fn shown(&self, cut: u64) -> Option<BTreeSet<Value>> {
+        let known = self.steps.is_empty() && !self.moving.contains(&cut);
+        match self.snapshots.get(&cut).filter(|_| known)? {
+            Shown::OneOf(values) => Some(values.clone()),
+            Shown::Pinned(value) => Some(BTreeSet::from([*value])),
+        }
+    }
+
     /// A write of this value begins.
     pub(crate) fn write(&mut self, op: OpId, value: Value) {
         self.unanswered.insert(op);

@@ -10,11 +10,13 @@ use crate::bend::Bent;
 use crate::chance::Chance;
 use crate::engines::Host;
 use crate::history::History;
+use crate::life::Life;
 use crate::map::Map;
 use crate::mutation::Mutation;
 use crate::network::{Link, LinkId, Silence, Way};
 use crate::operator::Operator;
 use crate::scenario::Scenario;
+use crate::scenes::Scene;
 use crate::trace::{About, Trace};
 use crate::value::Spot;
 use crate::watch::Watch;
@@ -64,10 +66,14 @@ pub(crate) enum Event {
     Look,
     /// Something goes wrong.
     Fault,
+    /// The next of a sequence of faults.
+    Scene(Scene),
     /// Two nodes hear each other again, one way.
     Heal(usize, usize),
     /// An engine is to raise its cut.
     Raise(usize),
+    /// An engine is to grow to its volume's size.
+    Grow(usize),
     /// The faults end.
     Calm,
     /// The end is looked for.
@@ -88,6 +94,14 @@ pub(crate) struct Node {
 pub(crate) struct Volume {
     /// Its id.
     pub(crate) id: VolumeId,
+    /// The id that places its chunks.
+    pub(crate) key: VolumeId,
+    /// The volume and the cut that it was cloned from.
+    pub(crate) parent: Option<(usize, u64)>,
+    /// How far its life is.
+    pub(crate) life: Life,
+    /// Its size.
+    pub(crate) chunks: u64,
     /// The newest attach, as the Volume object has it.
     pub(crate) attach: u32,
     /// Its engines, the newest last.
@@ -125,6 +139,12 @@ pub struct Counts {
     pub engines: u64,
     /// Cuts.
     pub cuts: u64,
+    /// Clones.
+    pub clones: u64,
+    /// Volumes that grew.
+    pub grown: u64,
+    /// Volumes that were deleted.
+    pub deleted: u64,
     /// Operations that ended with an error.
     pub errors: u64,
 }
@@ -183,7 +203,7 @@ impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>, trace: Trace) -> Self {
         let mut chance = Chance::new(seed);
-        let scenario = Scenario::draw(&mut chance);
+        let scenario = Scenario::draw(&mut chance, seed);
         let nodes = scenario.nodes + scenario.clients + 1;
         let mut world = Self {
             chance,
@@ -222,19 +242,8 @@ impl World {
             }
         }
         self.place_buckets();
-        for number in 0..self.scenario.volumes {
-            let id = VolumeId::new(0x71 + number as u128).expect("it is not zero");
-            self.volumes.push(Volume {
-                id,
-                attach: 0,
-                engines: Vec::new(),
-                cut: 0,
-                rising: Vec::new(),
-                snapshots: Vec::new(),
-                deleted: Vec::new(),
-                kept: BTreeMap::new(),
-                kept_cut: 0,
-            });
+        for _ in 0..self.scenario.volumes {
+            let number = self.add_volume(None, self.scenario.chunks);
             self.attach(number);
         }
         for disk in 0..self.agents.len() {
@@ -285,8 +294,10 @@ impl World {
             Event::Work(engine) => self.work(engine),
             Event::Look => self.look(),
             Event::Fault => self.fault(),
+            Event::Scene(scene) => self.play(scene),
             Event::Heal(from, to) => self.silence.end(from, to),
             Event::Raise(engine) => self.raise(engine),
+            Event::Grow(engine) => self.grow_engine(engine),
             Event::Calm => self.calm(),
             Event::Finish => self.finish(),
         }
@@ -343,13 +354,13 @@ impl World {
             .ok()
             .and_then(|chunk| ChunkIndex::new(chunk).ok());
         let chunk = chunk.expect("a world's volumes are small");
-        let bucket = bucket_of(self.volumes[spot.volume].id, chunk, self.scenario.buckets);
+        let bucket = bucket_of(self.volumes[spot.volume].key, chunk, self.scenario.buckets);
         bucket.expect("a pool has buckets")
     }
 
     /// Whether a volume has a chunk in a bucket.
     pub(crate) fn uses(&self, volume: usize, bucket: BucketId) -> bool {
-        let mut chunks = (0..self.scenario.chunks).map(|chunk| Spot {
+        let mut chunks = (0..self.volumes[volume].chunks).map(|chunk| Spot {
             volume,
             block: chunk * 1024,
         });

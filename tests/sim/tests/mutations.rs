@@ -23,6 +23,10 @@ const WITHIN: &[(Mutation, u64)] = &[
     (Mutation::OldCut, 60),
     (Mutation::ReadsZeros, 20),
     (Mutation::SameGeneration, 20),
+    (Mutation::SyncingCounts, 150),
+    (Mutation::CopyUnfenced, 100),
+    (Mutation::CopyNoReferences, 100),
+    (Mutation::LeaveDeleted, 150),
     (Mutation::OldDisk, 40),
 ];
 

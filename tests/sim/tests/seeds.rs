@@ -54,8 +54,8 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn runs_do_what_they_are_for() {
-    let mut total = [0_u64; 6];
-    for seed in 0..40 {
+    let mut total = [0_u64; 9];
+    for seed in 0..100 {
         let counts = run(seed, None).expect("these seeds find nothing").counts;
         let these = [
             counts.writes,
@@ -64,10 +64,13 @@ fn runs_do_what_they_are_for() {
             counts.faults,
             counts.maps,
             counts.cuts,
+            counts.clones,
+            counts.grown,
+            counts.deleted,
         ];
         for (total, count) in total.iter_mut().zip(these) {
             *total += count;
         }
     }
-    assert!(total.iter().all(|count| *count > 10), "{total:?}");
+    assert!(total.iter().all(|count| *count > 3), "{total:?}");
 }

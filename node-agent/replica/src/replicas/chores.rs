@@ -13,7 +13,7 @@ use super::{Replicas, Task};
 use crate::bucket::Ticket;
 use moraine_model::{BucketId, Cut, Role, Share, VolumeId};
 use moraine_store::{Control, Disk, Request};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most controls that wait; what is beyond them is done when it is said again.
 const WAITING_MAX: usize = 4096;
@@ -48,7 +48,11 @@ impl<D: Disk> Replicas<D> {
     /// True if nothing is left to do.
     pub fn add_reference(&mut self, volume: VolumeId, cut: Cut, child: VolumeId) -> bool {
         let mut done = true;
-        for share in self.held_shares_of(volume) {
+        // A volume that is a clone itself and wrote nothing has no share, but what it reads through.
+        let clones = self.shard.clones();
+        let mut shares: BTreeSet<Share> = clones.filter(|share| share.volume == volume).collect();
+        shares.extend(self.held_shares_of(volume));
+        for share in shares {
             let retention = self.shard.retention(share);
             if !retention.is_some_and(|kept| kept.has_reference(cut, child)) {
                 done = false;

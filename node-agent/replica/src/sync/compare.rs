@@ -73,6 +73,10 @@ pub(crate) fn difference(
 /// That the source's version is not above the mark says nothing of what is here: one that was never
 /// acknowledged, of a newer cut, may have hidden it, so that it was collected, or goes with the hole
 /// that takes that one away.
+///
+/// A volume was deleted here while this replica was in sync, or its copy whole: what the source has no
+/// more of it, it has collected since, when a clone that is still named here was deleted. The name
+/// goes when that is told here, and the blocks with it.
 fn fate(here: Option<Tag>, there: Option<(VersionKind, Tag)>, basis: Basis) -> Fate {
     let Basis {
         mark, since, fence, ..
@@ -87,7 +91,7 @@ fn fate(here: Option<Tag>, there: Option<(VersionKind, Tag)>, basis: Basis) -> F
         _ if stays => Fate::Stays,
         Some((VersionKind::Data, _)) => Fate::Data,
         Some((VersionKind::Zero, tag)) => Fate::Zero(tag),
-        None if here.is_some() => Fate::Hole,
+        None if here.is_some() && !basis.deleted => Fate::Hole,
         None => Fate::Stays,
     }
 }
@@ -194,6 +198,8 @@ mod tests {
             ..BASIS
         };
         assert_eq!(fate(equal.0, equal.1, deleted), Fate::Stays);
+        // Collected at the source, with a clone that has a name here.
+        assert_eq!(fate(equal.0, None, deleted), Fate::Stays);
     }
 
     #[test]

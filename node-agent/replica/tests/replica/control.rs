@@ -91,6 +91,30 @@ fn a_reference_goes_when_its_clone_is_deleted() {
     assert!(host.replicas.remove_reference(volume(7), Cut(0), volume(8)));
 }
 
+#[test]
+fn a_clone_of_a_clone_that_wrote_nothing_reads_through_both() {
+    let mut host = Host::new(1);
+    host.open(7, 1, alone(1));
+    host.ask(write(under(7, 1, 1), block(0, 0, 1), 1, 0, 50));
+    assert!(!host.replicas.add_reference(volume(7), Cut(0), volume(8)));
+    host.calm();
+    // Volume 8 has nothing of its own here.
+    assert!(!host.replicas.add_reference(volume(8), Cut(0), volume(9)));
+    host.calm();
+    assert!(host.replicas.add_reference(volume(8), Cut(0), volume(9)));
+    host.open(9, 1, alone(1));
+    let seen = |host: &mut Host| host.blocks(under(9, 1, 1), block(0, 0, 1), At::Head);
+    assert_eq!(seen(&mut host), [Some(filled(1, 50))]);
+    // The reference between the first two stays as long as the last one reads through it.
+    host.replicas.delete_volume(volume(8), Cut(0));
+    host.calm();
+    host.replicas.delete_volume(volume(7), Cut(1));
+    host.replicas.delete_snapshot(volume(7), Cut(0));
+    host.replicas.remove_reference(volume(7), Cut(0), volume(8));
+    host.calm();
+    assert_eq!(seen(&mut host), [Some(filled(1, 50))]);
+}
+
 /// A bucket with a volume, a clone of it and a clone of that, all with marks.
 fn family(host: &mut Host) {
     let mark = Stamp::new(1, 0, 1);
