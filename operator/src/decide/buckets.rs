@@ -118,7 +118,7 @@ impl Buckets {
             ),
         };
         [
-            said(DEGRADED, self.degraded(pool)),
+            said(DEGRADED, self.degraded(pool, placed)),
             said(AT_RISK, self.at_risk()),
             said(UNAVAILABLE, unavailable),
             said(REBALANCING, rebalancing(pool, placed, self.counts.moving)),
@@ -126,7 +126,7 @@ impl Buckets {
         ]
     }
 
-    fn degraded(&self, pool: &StoragePool) -> (bool, &'static str, String) {
+    fn degraded(&self, pool: &StoragePool, placed: &Placed) -> (bool, &'static str, String) {
         let lacking = self.counts.degraded + self.counts.unavailable;
         if lacking == 0 {
             let message = format!(
@@ -152,8 +152,9 @@ impl Buckets {
             0 => String::new(),
             number => format!("; {number} being copied"),
         };
+        let short = short(placed).map_or_else(String::new, |short| format!("; {short}"));
         let message = format!(
-            "{lacking} of {} lack a replica in sync{silent}{copying}",
+            "{lacking} of {} lack a replica in sync{silent}{copying}{short}",
             count_of(self.counts.total)
         );
         (true, "ReplicasMissing", message)
@@ -184,6 +185,9 @@ fn rebalancing(pool: &StoragePool, placed: &Placed, moving: u32) -> (bool, &'sta
         let message = format!("{moving} moving, {left} to follow");
         return (true, "Moving", message);
     }
+    if let Some(short) = short(placed) {
+        return (false, "TooFewDomains", short);
+    }
     let balance = placed
         .plan
         .steps
@@ -208,6 +212,21 @@ fn rebalancing(pool: &StoragePool, placed: &Placed, moving: u32) -> (bool, &'sta
             (false, "Planned", message)
         }
     }
+}
+
+/// What no plan can give all it should have, and what would help.
+fn short(placed: &Placed) -> Option<String> {
+    let worst = placed
+        .plan
+        .short
+        .iter()
+        .min_by_key(|short| short.possible)?;
+    Some(format!(
+        "{} can't have {} in failure domains of their own, for only {} have disks that take buckets or keep them: what is there stays; add nodes, let disks take buckets again, or ask for fewer replicas",
+        count(placed.plan.short.len(), "bucket"),
+        count(usize::try_from(worst.wanted).unwrap_or_default(), "replica"),
+        worst.possible,
+    ))
 }
 
 fn full(pool: &StoragePool, disks: &Disks) -> (bool, &'static str, String) {

@@ -409,6 +409,31 @@ fn an_evicted_node_is_emptied_and_says_so() {
 }
 
 #[test]
+fn what_no_disk_can_take_stays_and_is_told() {
+    let mut life = Life::new(&["a", "b", "c"], &json!({"replicas": 3}));
+    life.pass(15);
+    life.spec("a", &json!({"evict": true}));
+    life.pass(20);
+    assert_eq!(life.counts()["a"], 8, "nobody else could take it");
+    let (status, reason, message) = life.condition(REBALANCING);
+    assert_eq!((&*status, &*reason), ("False", "TooFewDomains"));
+    assert!(
+        message.starts_with(
+            "8 buckets can't have 3 replicas in failure domains of their own, for only 2"
+        ),
+        "{message}"
+    );
+    life.spec("a", &json!({}));
+    life.die("a");
+    life.pass(700);
+    let (_, _, message) = life.condition(DEGRADED);
+    assert!(
+        message.contains("8 of 8 buckets lack a replica in sync; 8 buckets can't have 3"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_cordoned_node_keeps_what_it_has_and_takes_nothing() {
     let mut life = Life::new(&["a", "b"], &json!({}));
     life.pass(15);
