@@ -155,13 +155,15 @@ impl Index {
         });
     }
 
-    /// Forgets a share with all that is known of it.
+    /// Forgets a share with all that is known of it, the names of its clones too.
     pub fn drop_share(&mut self, share: Share, mut freed: impl FnMut(&Piece<'_>)) {
-        if let Some(mut share) = self.shares.remove(&share) {
-            for chunk in share.chunks.values_mut() {
+        if let Some(mut dropped) = self.shares.remove(&share) {
+            for chunk in dropped.chunks.values_mut() {
                 chunk.clear(&mut freed);
             }
         }
+        self.parents
+            .retain(|child, (parent, _)| child.bucket != share.bucket || *parent != share.volume);
     }
 
     /// Bytes of memory that the chunks take, without the trees around them.

@@ -5,9 +5,12 @@
 //! Deleting has an effect only where the replica is in sync. One that is not may have missed that a
 //! clone reads through to what is deleted; it learns both from its source, references first.
 //!
-//! A bucket is forgotten in this order: marks, and when they are gone from the disk, references and
-//! shares, children before their parents. A crash in between leaves a replica that claims less than
-//! it holds. Fences and the entry stay: they refuse engines that come late.
+//! A bucket is forgotten in this order: marks, and when they are gone from the disk, shares, children
+//! before their parents, each with its references in one go. So a crash in between, or an entry that
+//! lists this disk again, finds shares that are whole and others that are gone, and a replica that
+//! claims less than it holds: a share without its references would have lost what its clones read, and
+//! if it is deleted a copy could not bring that back. Fences and the entry stay: they refuse engines
+//! that come late.
 
 use super::{Replicas, Task};
 use crate::bucket::Ticket;
@@ -104,14 +107,7 @@ impl<D: Disk> Replicas<D> {
         }
         if unmarked {
             for share in self.children_first(held) {
-                let references = self.shard.retention(share);
-                let references: Vec<_> = references
-                    .map(|kept| kept.references().collect())
-                    .unwrap_or_default();
-                for (cut, child) in references {
-                    self.want(share, Control::RemoveReference { cut, child });
-                }
-                self.want(share, Control::DropShare);
+                self.want(share, Control::LeaveShare);
             }
         }
         false
@@ -169,7 +165,7 @@ impl<D: Disk> Replicas<D> {
             return matches!(control, Control::AddReference { .. });
         };
         match control {
-            Control::DropShare => true,
+            Control::DropShare | Control::LeaveShare => true,
             Control::DeleteVolume { .. } => kept.head_is_read(),
             Control::DeleteSnapshot { cut } => kept.is_snapshot(cut),
             Control::AddReference { cut, child } => !kept.has_reference(cut, child),
@@ -201,11 +197,11 @@ impl<D: Disk> Replicas<D> {
             && let Some((share, control)) = self.chores.waiting.pop_front()
         {
             // The map may have changed since: what is listed again is not dropped.
-            let drops = matches!(control, Control::DropShare);
+            let leaves = control == Control::LeaveShare;
             let forgetting = self.bucket_mut(share.bucket).forgetting;
             let allowed = match control {
                 Control::AddReference { .. } => true,
-                _ => forgetting || (!drops && self.is(share.bucket, Role::InSync)),
+                _ => forgetting || (!leaves && self.is(share.bucket, Role::InSync)),
             };
             if allowed {
                 self.chores.under_way += 1;

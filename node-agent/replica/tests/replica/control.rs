@@ -205,6 +205,43 @@ fn no_crash_while_forgetting_leaves_a_mark_without_its_blocks() {
 }
 
 #[test]
+fn what_is_left_of_a_bucket_that_is_being_forgotten_has_all_its_references() {
+    let mut host = Host::new(1);
+    family(&mut host);
+    // The clones go on reading through a volume that is deleted.
+    host.replicas.delete_volume(volume(9), Cut(1));
+    host.calm();
+    let references = |host: &Host, number| {
+        let shard = shard_of(&host.disk);
+        let kept = shard.retention(share(number));
+        kept.map(|kept| kept.references().count())
+    };
+    let whole = [8, 9].map(|number| references(&host, number));
+    assert_eq!(whole, [Some(1), Some(1)]);
+    host.replicas.learn(entry(2, &[(2, Role::InSync, 1)]));
+    host.calm();
+    host.queue.hold(true);
+    let mut middles = 0;
+    for _ in 0..500 {
+        host.now_ms += 100;
+        host.replicas.forget(bucket());
+        host.poll();
+        host.queue.complete(0);
+        // What a crash, or an entry that lists the disk again, would find.
+        let now = [8, 9].map(|number| references(&host, number));
+        let gone = now.iter().filter(|references| references.is_none()).count();
+        middles += u32::from(gone == 1);
+        for references in now.into_iter().flatten() {
+            assert_eq!(references, 1, "a share has lost what its clone reads");
+        }
+    }
+    assert!(middles > 0, "no crash hit the middle");
+    host.queue.hold(false);
+    host.calm();
+    assert!(host.replicas.forget(bucket()));
+}
+
+#[test]
 fn a_bucket_that_is_listed_again_meanwhile_is_not_dropped() {
     let mut host = Host::new(1);
     family(&mut host);

@@ -29,8 +29,10 @@ impl<D: Disk> Shard<D> {
         let known = self.index.share(share);
         let retention = known.map(|known| &known.retention);
         Ok(match control {
-            Control::DropShare => {
-                if let Some(child) = self.index.children(share).next() {
+            Control::DropShare | Control::LeaveShare => {
+                let leaves = control == Control::LeaveShare;
+                let keeps = |child: &Share| !leaves || self.index.share(*child).is_some();
+                if let Some(child) = self.index.children(share).find(keeps) {
                     return Err(StoreError::Referenced(child.volume));
                 }
                 known.map(|_| (StoreKey::Dropped(share), Some(Vec::new())))

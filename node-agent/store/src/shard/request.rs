@@ -98,8 +98,12 @@ pub struct Read {
 /// A change to what is kept of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Forget the share wholly, whoever reads it: the replica left this disk.
+    /// Forget the share wholly: nobody needs it. Refused while a clone reads it, also one that has no
+    /// blocks of its own.
     DropShare,
+    /// Forget the share wholly, and the names of its clones in one go: the bucket has left this disk, and
+    /// they with it. Refused while one of them still has blocks or clones here: it goes first.
+    LeaveShare,
     /// The volume is deleted; it had reached this cut. Snapshots and clones stay.
     DeleteVolume {
         /// The cut of the head.

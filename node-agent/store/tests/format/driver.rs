@@ -192,7 +192,7 @@ impl Driver {
         let kept = model.kept.entry(share).or_default();
         let child = |volume| Share { volume, ..share };
         match control {
-            Control::DropShare => {
+            Control::DropShare | Control::LeaveShare => {
                 *kept = Kept::default();
                 model.blocks.retain(|(place, _), _| place.share() != share);
             }

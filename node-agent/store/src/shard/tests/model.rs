@@ -130,6 +130,12 @@ impl Model {
     pub(super) fn control(&mut self, share: Share, control: Control) {
         match control {
             Control::DropShare => drop(self.shares.remove(&share)),
+            Control::LeaveShare => {
+                self.shares.remove(&share);
+                self.parents.retain(|child, (parent, _)| {
+                    child.bucket != share.bucket || *parent != share.volume
+                });
+            }
             Control::DeleteVolume { cut } => {
                 if let Some(share) = self.shares.get_mut(&share) {
                     share.head_deleted_at.get_or_insert(cut);

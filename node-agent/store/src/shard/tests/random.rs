@@ -41,6 +41,9 @@ enum Op {
     DropShare {
         volume: u128,
     },
+    LeaveShare {
+        volume: u128,
+    },
     Clone {
         volume: u128,
         cut: u64,
@@ -101,6 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1..=2_u128, 0..CUTS).prop_map(|(volume, cut)| Op::DeleteSnapshot { volume, cut }),
         1 => (1..=2_u128).prop_map(|volume| Op::DeleteVolume { volume }),
         2 => volume().prop_map(|volume| Op::DropShare { volume }),
+        1 => volume().prop_map(|volume| Op::LeaveShare { volume }),
         2 => clone.clone().prop_map(|(volume, cut, child)| Op::Clone { volume, cut, child }),
         1 => clone.prop_map(|(volume, cut, child)| Op::Unclone { volume, cut, child }),
         4 => note.prop_map(|(key, value)| Op::Note { key, value }),
@@ -240,6 +244,7 @@ impl Driver {
                 )
             }
             Op::DropShare { volume } => (volume, Control::DropShare),
+            Op::LeaveShare { volume } => (volume, Control::LeaveShare),
             Op::Clone {
                 volume,
                 cut,

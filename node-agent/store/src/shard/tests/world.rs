@@ -427,7 +427,7 @@ impl<D: Disk> World<D> {
                 .is_some_and(|r| r.value.is_some())
         };
         let done = match control {
-            Control::DropShare => self.shard().index.share(share).is_none(),
+            Control::DropShare | Control::LeaveShare => self.shard().index.share(share).is_none(),
             Control::DeleteVolume { .. } => set(StoreKey::Deleted(share)),
             Control::DeleteSnapshot { cut } => set(StoreKey::Snapshot(share, cut)),
             Control::AddReference { cut, child } => set(StoreKey::Reference(share, cut, child)),
