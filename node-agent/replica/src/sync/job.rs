@@ -77,6 +77,16 @@ impl Job {
         self.wait_until_ms = until_ms;
     }
 
+    /// Begins with the list of the source's shares again. What is whole is soon seen to be.
+    pub(super) fn list_again(&mut self) {
+        self.after = None;
+        self.listed = false;
+        self.seen.clear();
+        self.queue.clear();
+        self.lacking = None;
+        self.current = None;
+    }
+
     /// Another epoch: the source must adopt it before it is asked anything more, and what it told
     /// under the older one is not written any more. A map without that source may count by now, and
     /// engines may have decided without what it holds. What the store has already is finished before

@@ -79,15 +79,6 @@ impl ShareCopy {
             chunks: BTreeMap::new(),
         }
     }
-
-    /// Begins again, when what is under way is over.
-    fn restart(&mut self) {
-        self.controls.clear();
-        self.step = match self.state {
-            Some(_) => Step::Fence,
-            None => Step::Unmark,
-        };
-    }
 }
 
 impl<D: Disk> Replicas<D> {
@@ -209,7 +200,9 @@ impl<D: Disk> Replicas<D> {
                 }
                 (Err(StoreError::Referenced(_)), Step::Drop, _) | (Ok(()), ..) => {}
                 (Err(_), ..) => {
-                    copy.restart();
+                    // The source may have deleted since what its names speak of: they are asked
+                    // for anew, or they would be refused here for ever.
+                    job.list_again();
                     replicas.fail(job);
                 }
             }

@@ -133,6 +133,45 @@ fn a_volume_that_was_deleted_here_first_needs_nothing_of_its_head() {
     assert!(content(&net.hosts[&1], 7).is_empty());
 }
 
+#[test]
+fn a_clone_whose_deletion_was_heard_here_first_is_asked_about_again() {
+    let mut net = Net::new(2, 9);
+    let both = beside(1, Role::InSync, 1);
+    for number in [7, 8] {
+        net.open(&[1, 2], number, 1, &both);
+        let cut = 8 - u64::try_from(number).unwrap();
+        net.done(&[1, 2], || {
+            write(under(number, 1, 1), block(0, 0, 2), 1, cut, 10)
+        });
+    }
+    // Volume 8 reads through to a snapshot of 7 that is deleted otherwise.
+    for disk in [1, 2] {
+        let host = net.host(disk);
+        host.replicas.add_reference(volume(7), Cut(1), volume(8));
+        host.calm();
+        host.replicas.delete_snapshot(volume(7), Cut(1));
+        host.calm();
+    }
+    let deletes = |host: &mut Host| {
+        host.replicas.delete_volume(volume(8), Cut(0));
+        host.calm();
+        host.replicas.remove_reference(volume(7), Cut(1), volume(8));
+        host.calm();
+    };
+    deletes(net.host(1));
+    for host in net.hosts.values_mut() {
+        host.replicas.learn(beside(3, Role::Syncing, 3));
+    }
+    // The source still names the clone, which can't be named here any more.
+    for _ in 0..500 {
+        net.step();
+    }
+    assert!(net.host(1).replicas.metrics().sync_failures > 0);
+    assert!(!net.synced.contains(&(1, 3)));
+    deletes(net.host(2));
+    net.until_synced(1, 3);
+}
+
 /// Some version, of anything.
 fn any_version(random: &mut Random, stamp: Stamp) -> Version {
     let (first, count) = (random.below(1000), 1 + random.below(24));
