@@ -35,6 +35,8 @@ pub(super) struct Disks {
     pub(super) answers: Vec<Answer>,
     /// Whether some disk has held buckets of the pool.
     pub(super) were_used: bool,
+    /// Whether of some disk it isn't known what it is, so that no plan can be right.
+    pub(super) is_blind: bool,
     /// Bytes in use, by place.
     pub(super) used_bytes: Vec<u64>,
 }
@@ -70,9 +72,10 @@ impl Disks {
             let mut view = eye.view(&entry.id, home.as_ref(), report);
             let domain = home.as_ref().and_then(|home| home.domain);
             view.disk.domain = domain.and_then(|domain| domains.get(domain).copied());
-            if report.is_none() && home.as_ref().is_some_and(|home| home.life == Life::Alive) {
-                // Its agent has just begun, and hasn't looked yet.
-                view.health = Health::Unknown;
+            if report.is_none() {
+                let life = world.leases.life(&lease_of(&entry.node));
+                view.health = eye.absence(home.as_ref(), life);
+                disks.is_blind |= view.health == Health::Unknown;
             }
             disks.views.push(view);
             disks
@@ -195,13 +198,12 @@ struct Eye<'a> {
 impl Eye<'_> {
     fn view(&self, id: &str, home: Option<&Home<'_>>, report: Option<Report<'_>>) -> View {
         let Some(Report { node, disk }) = report else {
-            // Its StorageNode was deleted, or says nothing of it: nobody expects it back.
             let disk = Disk {
                 domain: None,
                 weight: u64::from(home.is_some()),
                 takes: false,
             };
-            let health = Health::Out;
+            let health = Health::Unknown;
             return View { disk, health };
         };
         let order = node.spec.disks.iter().find(|order| order.id == disk.id);
@@ -245,6 +247,27 @@ impl Eye<'_> {
             Life::Stale(_) | Life::Stopped(_) | Life::NeverSeen if home.said_ready => None,
             Life::Stale(_) | Life::Stopped(_) | Life::NeverSeen => home.since,
         };
+        self.awaited(since)
+    }
+
+    /// Of a disk that no node reports.
+    fn absence(&self, home: Option<&Home<'_>>, life: Life) -> Health {
+        match home {
+            // Its agent has just begun, or its object was deleted and is about to be made again.
+            None if matches!(life, Life::Alive | Life::Unconfirmed) => Health::Unknown,
+            Some(home) if home.life == Life::Unconfirmed => Health::Unknown,
+            Some(home) if home.life == Life::Alive && !home.has_looked => Health::Unknown,
+            // It lives and hasn't got it: the node was made anew, or the disk was taken out.
+            Some(home) if home.life == Life::Alive => {
+                self.awaited(home.since.filter(|_| home.said_ready))
+            }
+            // A person deleted the object of a node that is gone, or the node is as good as that.
+            _ => Health::Out,
+        }
+    }
+
+    /// Of a disk that doesn't serve since then, if that is known.
+    fn awaited(&self, since: Option<Timestamp>) -> Health {
         let interval = self.pool.spec.recovery.down_out_interval.duration();
         let waited = since.map(|since| self.now.duration_since(since));
         let waited = waited.and_then(|waited| waited.try_into().ok());

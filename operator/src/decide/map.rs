@@ -224,7 +224,12 @@ fn follow(
 ) -> Result<(Next, Option<String>), moraine_placement::HeldError> {
     let rebalance = &pool.spec.rebalance;
     let auto = rebalance.mode == RebalanceMode::Auto;
-    let next = advance(map, &disks.views, &disks.answers, rules(pool, auto))?;
+    let mut allowed = rules(pool, auto);
+    if disks.is_blind {
+        // What was begun goes on; the moment passes when the agent has looked.
+        (allowed.recoveries_max, allowed.moves_max) = (0, 0);
+    }
+    let next = advance(map, &disks.views, &disks.answers, allowed)?;
     let id = plan_id(&next.plan, disks);
     let approved =
         rebalance.mode == RebalanceMode::Manual && id.is_some() && rebalance.approved_plan == id;

@@ -5,7 +5,7 @@ use crate::leases::Life;
 use crate::world::World;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use moraine_crds::conditions::READY;
+use moraine_crds::conditions::{DISKS_HEALTHY, READY};
 use moraine_crds::observation::find;
 use moraine_crds::{StorageNode, StoragePool};
 use std::collections::BTreeMap;
@@ -75,6 +75,8 @@ pub(super) struct Home<'a> {
     pub(super) since: Option<Timestamp>,
     /// Whether that is what it says.
     pub(super) said_ready: bool,
+    /// Whether its agent has said which disks it has.
+    pub(super) has_looked: bool,
 }
 
 /// The home of a disk; `None`: no such StorageNode is there.
@@ -91,5 +93,6 @@ pub(super) fn home<'a>(pool: &StoragePool, world: &'a World, name: &str) -> Opti
         life: world.leases.life(&lease_of(name)),
         since: ready.map(|ready| ready.last_transition_time.0),
         said_ready: ready.is_some_and(|ready| ready.status == "True"),
+        has_looked: find(conditions.unwrap_or_default(), DISKS_HEALTHY).is_some(),
     })
 }

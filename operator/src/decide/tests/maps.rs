@@ -14,6 +14,8 @@ struct Life {
     nodes: BTreeMap<String, bool>,
     /// Which node's engine can't reach which node.
     complaints: Vec<(&'static str, &'static str)>,
+    /// Nodes that were made anew, with a new disk.
+    anew: Vec<&'static str>,
 }
 
 fn id(node: &str) -> String {
@@ -27,6 +29,7 @@ impl Life {
             now: 100,
             nodes: BTreeMap::new(),
             complaints: Vec::new(),
+            anew: Vec::new(),
         };
         let mut whole = json!({
             "devices": {"file": {"size": "10Gi"}}, "replicas": 2, "buckets": 8,
@@ -54,7 +57,14 @@ impl Life {
         let conditions = before
             .and_then(|node| node.status.clone())
             .unwrap_or_default();
-        let conditions = serde_json::to_value(conditions.conditions).unwrap();
+        let mut conditions = serde_json::to_value(conditions.conditions).unwrap();
+        let said = conditions.as_array_mut().unwrap();
+        if !said.iter().any(|said| said["type"] == "DisksHealthy") {
+            said.push(json!({
+                "type": "DisksHealthy", "status": "True", "reason": "AllHealthy", "message": "",
+                "lastTransitionTime": "1970-01-01T00:00:00Z",
+            }));
+        }
         let epoch = self.map().map_or(0, |map| map.epoch);
         let complaints = self
             .complaints
@@ -68,7 +78,7 @@ impl Life {
             "addresses": ["10.0.0.1:7420"],
             "conditions": conditions,
             "disks": [{
-                "id": id(node), "pool": "fast", "path": "/x", "shards": 1, "epoch": epoch,
+                "id": self.disk_of(node), "pool": "fast", "path": "/x", "shards": 1, "epoch": epoch,
                 "sizeBytes": 10_u64 << 30, "usedBytes": 1_u64 << 30, "health": "Healthy",
                 "reports": reports,
             }],
@@ -77,6 +87,13 @@ impl Life {
         let scene = std::mem::replace(&mut self.scene, Scene::new());
         self.scene = scene.said(node, &status);
         self.spec(node, &serde_json::to_value(spec).unwrap());
+    }
+
+    fn disk_of(&self, node: &str) -> String {
+        if self.anew.contains(&node) {
+            return format!("{:0>32}", format!("{}ff", id(node).trim_start_matches('0')));
+        }
+        id(node)
     }
 
     /// A person orders something of a node.
@@ -123,7 +140,8 @@ impl Life {
         let Some(map) = self.map() else {
             return Vec::new();
         };
-        let here = map.disks.iter().position(|disk| disk.id == id(node));
+        let disk_id = self.disk_of(node);
+        let here = map.disks.iter().position(|disk| disk.id == disk_id);
         let Some(here) = here.and_then(|here| u32::try_from(here).ok()) else {
             return Vec::new();
         };
@@ -277,6 +295,49 @@ fn what_a_node_had_is_made_again_when_it_is_away_for_too_long() {
     life.nodes.insert("b".to_owned(), true);
     life.pass(60);
     assert_eq!(life.counts()["b"], 5, "it is one that joins now");
+}
+
+#[test]
+fn a_node_that_was_made_anew_is_one_that_joins_and_what_it_had_is_made_again() {
+    let spec = json!({"recovery": {"downOutInterval": "1m"}});
+    let mut life = Life::new(&["a", "b", "c"], &spec);
+    life.pass(15);
+    life.anew.push("b");
+    life.pass(2);
+    assert_eq!(
+        life.word(DEGRADED),
+        "True ReplicasMissing",
+        "no write waits for the old disk"
+    );
+    life.pass(120);
+    assert_eq!(life.word(DEGRADED), "False AllInSync");
+    let map = life.placed();
+    let new = life.disk_of("b");
+    let place = map.disks.iter().position(|disk| disk.id == new).unwrap();
+    let place = u32::try_from(place).unwrap();
+    let held = map
+        .buckets
+        .iter()
+        .filter(|bucket| bucket.state_on(place).is_some());
+    assert!(held.count() >= 5, "the new disk has its share");
+}
+
+#[test]
+fn that_the_object_of_a_living_node_is_deleted_moves_nothing() {
+    let mut life = Life::new(&["a", "b", "c"], &json!({}));
+    life.pass(15);
+    let before = life.placed();
+    let gone = life.scene.world.storage_nodes["b"].clone();
+    let gone = DeserializeGuard(Ok(gone));
+    life.scene.world.storage_nodes.apply(Event::Delete(gone));
+    life.decide();
+    assert_eq!(life.placed().buckets, before.buckets);
+    let scene = std::mem::replace(&mut life.scene, Scene::new());
+    life.scene = scene.said("b", &json!({}));
+    life.decide();
+    assert_eq!(life.placed().buckets, before.buckets);
+    life.pass(20);
+    assert_eq!(life.placed().buckets, before.buckets);
 }
 
 #[test]
