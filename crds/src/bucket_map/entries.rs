@@ -5,6 +5,7 @@
 
 use super::{BucketMap, BucketPlace, DiskEntry};
 use moraine_model::{BucketEntry, BucketId, ClusterId, DiskId, Epoch, Listing, OutOfRange, Role};
+use std::net::SocketAddr;
 use thiserror::Error;
 
 /// Why an object is no map that could be served.
@@ -60,6 +61,11 @@ impl DiskEntry {
     /// The id of the disk.
     pub fn id(&self) -> Result<DiskId, OutOfRange> {
         self.id.parse()
+    }
+
+    /// Where the disk is served: the first of its addresses that is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find_map(|text| text.parse().ok())
     }
 }
 

@@ -2,16 +2,27 @@
 
 use moraine_model::{BucketId, DiskId};
 use moraine_protocol::MapFile;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// A version of a pool's map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolMap {
     /// Where each bucket lies, and where disks are served.
     pub(crate) file: MapFile,
-    /// Buckets of which a disk may still hold something, though it isn't listed and nobody awaits it
-    /// back: it is to be forgotten there.
-    pub(crate) spare: BTreeSet<(DiskId, BucketId)>,
+    /// The buckets that are whole where they are listed, each with the disks that are awaited back:
+    /// whatever else holds something of it is to forget it.
+    pub(crate) whole: BTreeMap<BucketId, Vec<DiskId>>,
+}
+
+impl PoolMap {
+    /// The buckets that a disk need not keep.
+    pub(crate) fn spare_on(&self, disk: DiskId) -> impl Iterator<Item = BucketId> {
+        self.file.entries.iter().filter_map(move |entry| {
+            let awaited = self.whole.get(&entry.bucket())?;
+            let spare = entry.on(disk).is_none() && !awaited.contains(&disk);
+            spare.then_some(entry.bucket())
+        })
+    }
 }
 
 impl From<MapFile> for PoolMap {
@@ -19,7 +30,7 @@ impl From<MapFile> for PoolMap {
     fn from(file: MapFile) -> Self {
         Self {
             file,
-            spare: BTreeSet::new(),
+            whole: BTreeMap::new(),
         }
     }
 }

@@ -264,8 +264,8 @@ impl Server {
             }
             // After the entries: of what they list nothing is forgotten. Once begun it goes on by
             // itself, and what could not begin is said again with the next version of the map.
-            for (_, bucket) in map.spare.iter().filter(|(disk, _)| *disk == self.disk) {
-                replicas.forget(*bucket);
+            for bucket in map.spare_on(self.disk) {
+                replicas.forget(bucket);
             }
         });
     }

@@ -5,8 +5,6 @@ use anyhow::{Result, ensure};
 use moraine_crds::{BucketMap, DiskEntry};
 use moraine_model::DiskId;
 use moraine_protocol::{DiskPlace, MapFile};
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 /// The epoch of a map; 0 before the first.
 pub(super) fn epoch(map: &BucketMap) -> u64 {
@@ -49,22 +47,20 @@ pub(super) fn pool_map(map: &BucketMap) -> Result<PoolMap> {
     let file = map_file(map)?;
     let disks = map.status.iter().flat_map(|status| &status.disks);
     let disks: Vec<DiskId> = disks.map(DiskEntry::id).collect::<Result<_, _>>()?;
-    let mut spare = BTreeSet::new();
     let buckets = map.status.iter().flat_map(|status| &status.buckets);
-    for (entry, place) in file.entries.iter().zip(buckets) {
-        // While a copy is under way anywhere, an old one is kept: it may yet be the best there is.
-        if !place.syncing.is_empty() || place.moving.is_some() {
-            continue;
-        }
-        let away = place.away.iter();
-        let away = away.filter_map(|&at| disks.get(usize::try_from(at).ok()?).copied());
-        let away: BTreeSet<DiskId> = away.collect();
-        let spared = disks
-            .iter()
-            .filter(|disk| entry.on(**disk).is_none() && !away.contains(disk));
-        spare.extend(spared.map(|disk| (*disk, entry.bucket())));
-    }
-    Ok(PoolMap { file, spare })
+    let whole = file
+        .entries
+        .iter()
+        .zip(buckets)
+        .filter_map(|(entry, place)| {
+            // While a copy is under way anywhere, an old one is kept: it may yet be the best there is.
+            let settled = place.syncing.is_empty() && place.moving.is_none();
+            let away = place.away.iter();
+            let away = away.filter_map(|&at| disks.get(usize::try_from(at).ok()?).copied());
+            settled.then(|| (entry.bucket(), away.collect()))
+        });
+    let whole = whole.collect();
+    Ok(PoolMap { file, whole })
 }
 
 /// The map as the data plane has it. A disk that nobody serves now is left out.
@@ -80,7 +76,7 @@ pub(super) fn map_file(map: &BucketMap) -> Result<MapFile> {
     let places = disks.filter_map(|disk| {
         Some(DiskPlace {
             id: disk.id().ok()?,
-            address: address(disk)?.to_string(),
+            address: disk.address()?.to_string(),
             shards: disk.shards.max(1),
         })
     });
@@ -91,16 +87,12 @@ pub(super) fn map_file(map: &BucketMap) -> Result<MapFile> {
     })
 }
 
-/// The first address of a disk that is one.
-fn address(disk: &DiskEntry) -> Option<SocketAddr> {
-    disk.addresses.iter().find_map(|text| text.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sample::{listed, map};
     use super::*;
     use moraine_crds::BucketPlace;
+    use moraine_model::BucketId;
 
     #[test]
     fn a_newer_map_is_news_and_the_same_is_none() {
@@ -152,9 +144,12 @@ mod tests {
             },
             _ => listed(&[0, 1, 2], &[]),
         });
-        let spare = pool_map(&map).unwrap().spare;
-        let spare: Vec<_> = spare.iter().map(|(d, b)| (d.get(), b.get())).collect();
-        assert_eq!(spare, [(3, 0)]);
+        let map = pool_map(&map).unwrap();
+        let spare = |disk| {
+            let spare = map.spare_on(DiskId::new(disk).unwrap());
+            spare.map(BucketId::get).collect::<Vec<_>>()
+        };
+        assert_eq!([1, 2, 3].map(spare), [vec![], vec![], vec![0]]);
     }
 
     #[test]
