@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
+use std::future::Future;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -114,22 +115,18 @@ impl Writer {
     /// bring it.
     async fn make_map(&self, name: &str, spec: BucketMapSpec) -> Result<()> {
         let map = BucketMap::new(name, spec);
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let answer = tokio::time::timeout(WRITE_LIMIT, self.maps.create(&params, &map)).await;
-        let answer = match answer {
-            Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => return Ok(()),
-            Ok(Ok(_)) => {
-                tracing::info!(pool = name, "made its BucketMap");
-                Ok(())
+        let params = as_manager();
+        let making = async {
+            match self.maps.create(&params, &map).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(map.clone()),
+                made => made,
             }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(anyhow::anyhow!("no answer in time")),
         };
-        self.count("BucketMap", if answer.is_ok() { "ok" } else { "failed" });
-        answer.with_context(|| format!("making the BucketMap {name}"))
+        self.answered("BucketMap", making)
+            .await
+            .with_context(|| format!("making the BucketMap {name}"))?;
+        tracing::info!(pool = name, "made its BucketMap");
+        Ok(())
     }
 
     /// Writes the next version of a map, if the object still is what it follows. Replaced whole and
@@ -147,27 +144,11 @@ impl Writer {
         map.metadata.resource_version = Some(follows);
         map.metadata.managed_fields = None;
         map.status = Some(status);
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let answer = self.maps.replace_status(name, &params, &map);
-        let answer = match tokio::time::timeout(WRITE_LIMIT, answer).await {
-            Ok(Ok(map)) => Ok(Some(map)),
-            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
-            Ok(Err(kube::Error::Api(status))) if status.is_conflict() => Err(anyhow::anyhow!(
-                "a newer version is there: it is looked at first"
-            )),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(anyhow::anyhow!("no answer in time")),
-        };
-        self.count("BucketMap", if answer.is_ok() { "ok" } else { "failed" });
-        answer.with_context(|| format!("writing the BucketMap {name}"))
-    }
-
-    fn count(&self, kind: &'static str, result: &'static str) {
-        let labels = WriteLabels { kind, result };
-        self.metrics.writes.get_or_create(&labels).inc();
+        let params = as_manager();
+        let written = self.maps.replace_status(name, &params, &map);
+        self.answered("BucketMap", written)
+            .await
+            .with_context(|| format!("writing the BucketMap {name}"))
     }
 
     async fn apply<K>(
@@ -189,16 +170,27 @@ impl Writer {
         // Each field has one writer, so whoever else has it in hand took it by mistake.
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
-        let answer =
-            tokio::time::timeout(WRITE_LIMIT, api.patch_status(name, &params, &patch)).await;
+        self.answered(kind, api.patch_status(name, &params, &patch))
+            .await
+            .with_context(|| format!("writing the status of {kind} {name}"))
+    }
+
+    /// Waits for the answer to a write, but not for ever, and counts it. `None`: the object is gone.
+    async fn answered<K>(
+        &self,
+        kind: &'static str,
+        write: impl Future<Output = kube::Result<K>>,
+    ) -> Result<Option<K>> {
+        let answer = tokio::time::timeout(WRITE_LIMIT, write).await;
         let (result, answer) = match answer {
             Ok(Ok(object)) => ("ok", Ok(Some(object))),
             Ok(Err(kube::Error::Api(status))) if status.is_not_found() => ("gone", Ok(None)),
             Ok(Err(error)) => ("failed", Err(error.into())),
             Err(_) => ("failed", Err(anyhow::anyhow!("no answer in time"))),
         };
-        self.count(kind, result);
-        answer.with_context(|| format!("writing the status of {kind} {name}"))
+        let labels = WriteLabels { kind, result };
+        self.metrics.writes.get_or_create(&labels).inc();
+        answer
     }
 
     /// To the log and as an Event, which is for convenience: one that is lost isn't tried again.
@@ -226,5 +218,13 @@ impl Writer {
             Err(_) => "no answer in time".to_owned(),
         };
         tracing::warn!(pool, reason, "the Event is lost: {lost}");
+    }
+}
+
+/// How a whole object is written.
+fn as_manager() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }

@@ -28,56 +28,52 @@ pub(super) struct Buckets {
     needed: BTreeSet<String>,
     /// Replicas that are being copied, or wait to be.
     copying: u32,
+    /// Bytes of a bucket on each disk.
+    bytes: BTreeMap<Place, u64>,
 }
 
 impl Buckets {
     pub(super) fn of(pool: &StoragePool, placed: &Placed, disks: &Disks) -> Self {
         let wanted = usize::try_from(pool.spec.replicas).unwrap_or(usize::MAX);
-        let bytes = bytes_of_a_bucket(placed, disks);
-        let mut buckets = Self::default();
+        let mut buckets = Self {
+            bytes: bytes_of_a_bucket(placed, disks),
+            ..Self::default()
+        };
         for bucket in &placed.map.buckets {
             buckets.count(bucket, wanted, disks);
-            let mut serving = bucket.in_sync().filter(|r| disks.serves(r.disk));
-            let only = serving.next().filter(|_| serving.next().is_none());
-            if wanted > 1
-                && let Some(only) = only
-            {
-                buckets.single += 1;
-                buckets.at_risk_bytes += bytes.get(&only.disk).copied().unwrap_or_default();
-            }
         }
         buckets
     }
 
     fn count(&mut self, bucket: &Bucket, wanted: usize, disks: &Disks) {
-        let serving = bucket
-            .in_sync()
-            .filter(|replica| disks.serves(replica.disk))
-            .count();
-        let silent = bucket.replicas.iter().map(|replica| replica.disk);
-        let silent = silent.filter(|&disk| !disks.serves(disk));
-        let silent = silent.chain(bucket.away.iter().copied());
+        let in_sync = bucket.in_sync().map(|replica| replica.disk);
+        let (serving, silent): (Vec<Place>, Vec<Place>) =
+            in_sync.partition(|&disk| disks.serves(disk));
+        let syncing = bucket.replicas.iter().filter(|replica| !replica.in_sync);
+        self.copying += u32::try_from(syncing.clone().count()).unwrap_or_default();
+        let not_reached = syncing.map(|replica| replica.disk);
+        let not_reached = not_reached.filter(|&disk| !disks.serves(disk));
+        let not_reached = not_reached.chain(silent.iter().copied());
+        let not_reached = not_reached.chain(bucket.away.iter().copied());
         self.silent
-            .extend(silent.map(|disk| disks.node(disk).to_owned()));
-        let syncing = bucket
-            .replicas
-            .iter()
-            .filter(|replica| !replica.in_sync)
-            .count();
-        self.copying += u32::try_from(syncing).unwrap_or_default();
+            .extend(not_reached.map(|disk| disks.node(disk).to_owned()));
+        if wanted > 1
+            && let [only] = serving[..]
+        {
+            self.single += 1;
+            self.at_risk_bytes += self.bytes.get(&only).copied().unwrap_or_default();
+        }
         let counts = &mut self.counts;
         counts.total += 1;
         counts.moving += u32::from(bucket.leaving().is_some());
-        if serving >= wanted {
+        if serving.len() >= wanted {
             counts.healthy += 1;
-        } else if serving > 0 {
-            counts.degraded += 1;
-        } else {
+        } else if serving.is_empty() {
             counts.unavailable += 1;
-            let only = bucket
-                .in_sync()
-                .map(|replica| disks.node(replica.disk).to_owned());
+            let only = silent.iter().map(|&disk| disks.node(disk).to_owned());
             self.needed.extend(only);
+        } else {
+            counts.degraded += 1;
         }
     }
 
@@ -87,7 +83,7 @@ impl Buckets {
         (number > 0).then(|| {
             format!(
                 "{number} of {} can't be used: none of their copies in sync can be reached; bring back {}, which held the newest",
-                count_of(self.counts.total),
+                count(self.counts.total, "bucket"),
                 names(&listed(&self.needed)),
             )
         })
@@ -126,16 +122,41 @@ impl Buckets {
         ]
     }
 
+    /// The moves that would restore balance, as the pool shows them.
+    pub(super) fn plan(&self, placed: &Placed, disks: &Disks) -> Option<RebalancePlan> {
+        let id = placed.plan_id.clone()?;
+        let named = |place: Option<Place>| {
+            let entry = disks.entry(place?)?;
+            Some(format!("{}/{}", entry.node, entry.id))
+        };
+        let steps = placed
+            .plan
+            .steps
+            .iter()
+            .filter(|step| step.why == Why::Balance);
+        let moves = steps.clone().filter_map(|step| {
+            Some(PlannedMove {
+                bucket: step.bucket,
+                from: named(step.from)?,
+                to: named(step.to)?,
+            })
+        });
+        let size = |from: Option<Place>| self.bytes.get(&from?).copied();
+        Some(RebalancePlan {
+            id,
+            buckets: u32::try_from(steps.clone().count()).unwrap_or(u32::MAX),
+            bytes: steps.filter_map(|step| size(step.from)).sum(),
+            first_moves: moves.take(MOVES_SHOWN).collect(),
+        })
+    }
+
     fn degraded(&self, pool: &StoragePool, placed: &Placed) -> (bool, &'static str, String) {
         let lacking = self.counts.degraded + self.counts.unavailable;
         if lacking == 0 {
             let message = format!(
                 "all {} have {} in sync",
-                count_of(self.counts.total),
-                count(
-                    usize::try_from(pool.spec.replicas).unwrap_or_default(),
-                    "replica"
-                )
+                count(self.counts.total, "bucket"),
+                count(pool.spec.replicas, "replica")
             );
             return (false, "AllInSync", message);
         }
@@ -155,7 +176,7 @@ impl Buckets {
         let short = short(placed).map_or_else(String::new, |short| format!("; {short}"));
         let message = format!(
             "{lacking} of {} lack a replica in sync{silent}{copying}{short}",
-            count_of(self.counts.total)
+            count(self.counts.total, "bucket")
         );
         (true, "ReplicasMissing", message)
     }
@@ -168,7 +189,7 @@ impl Buckets {
         let message = format!(
             "{} of {} have one copy that can be reached, or none: don't take a node down that has one",
             self.single + self.counts.unavailable,
-            count_of(self.counts.total)
+            count(self.counts.total, "bucket")
         );
         (true, "OneCopyLeft", message)
     }
@@ -224,7 +245,7 @@ fn short(placed: &Placed) -> Option<String> {
     Some(format!(
         "{} can't have {} in failure domains of their own, for only {} have disks that take buckets or keep them: what is there stays; add nodes, let disks take buckets again, or ask for fewer replicas",
         count(placed.plan.short.len(), "bucket"),
-        count(usize::try_from(worst.wanted).unwrap_or_default(), "replica"),
+        count(worst.wanted, "replica"),
         worst.possible,
     ))
 }
@@ -253,36 +274,6 @@ fn full(pool: &StoragePool, disks: &Disks) -> (bool, &'static str, String) {
     (true, "DisksFull", message)
 }
 
-/// The moves that would restore balance, as the pool shows them.
-pub(super) fn plan(placed: &Placed, disks: &Disks) -> Option<RebalancePlan> {
-    let id = placed.plan_id.clone()?;
-    let named = |place: Option<Place>| {
-        let at = place.and_then(|place| usize::try_from(place).ok())?;
-        let entry = disks.entries.get(at)?;
-        Some(format!("{}/{}", entry.node, entry.id))
-    };
-    let bytes = bytes_of_a_bucket(placed, disks);
-    let steps = placed
-        .plan
-        .steps
-        .iter()
-        .filter(|step| step.why == Why::Balance);
-    let moves = steps.clone().filter_map(|step| {
-        Some(PlannedMove {
-            bucket: step.bucket,
-            from: named(step.from)?,
-            to: named(step.to)?,
-        })
-    });
-    let size = |from: Option<Place>| bytes.get(&from?).copied();
-    Some(RebalancePlan {
-        id,
-        buckets: u32::try_from(steps.clone().count()).unwrap_or(u32::MAX),
-        bytes: steps.filter_map(|step| size(step.from)).sum(),
-        first_moves: moves.take(MOVES_SHOWN).collect(),
-    })
-}
-
 /// Bytes of a bucket on each disk: what is used, shared out evenly.
 fn bytes_of_a_bucket(placed: &Placed, disks: &Disks) -> BTreeMap<Place, u64> {
     let mut held: BTreeMap<Place, u64> = BTreeMap::new();
@@ -294,22 +285,11 @@ fn bytes_of_a_bucket(placed: &Placed, disks: &Disks) -> BTreeMap<Place, u64> {
     for replica in replicas {
         *held.entry(replica.disk).or_default() += 1;
     }
-    let used = |place: Place| {
-        let used = usize::try_from(place)
-            .ok()
-            .and_then(|at| disks.used_bytes.get(at));
-        used.copied().unwrap_or_default()
-    };
-    let shares = held
-        .into_iter()
-        .map(|(place, buckets)| (place, used(place) / buckets));
+    let shares = held.into_iter();
+    let shares = shares.map(|(place, buckets)| (place, disks.used_bytes(place) / buckets));
     shares.collect()
 }
 
 fn listed(names: &BTreeSet<String>) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
-}
-
-fn count_of(buckets: u32) -> String {
-    count(usize::try_from(buckets).unwrap_or_default(), "bucket")
 }

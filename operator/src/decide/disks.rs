@@ -90,21 +90,29 @@ impl Disks {
         disks
     }
 
+    /// A disk as the map names it.
+    pub(super) fn entry(&self, place: Place) -> Option<&DiskEntry> {
+        at(&self.entries, place)
+    }
+
     /// Name of the node of a disk.
     pub(super) fn node(&self, place: Place) -> &str {
-        let entry = usize::try_from(place)
-            .ok()
-            .and_then(|place| self.entries.get(place));
-        entry.map_or("", |entry| &entry.node)
+        self.entry(place).map_or("", |entry| &entry.node)
     }
 
     /// Whether a disk serves.
     pub(super) fn serves(&self, place: Place) -> bool {
-        let view = usize::try_from(place)
-            .ok()
-            .and_then(|place| self.views.get(place));
-        view.is_some_and(|view| view.health == Health::Serves)
+        at(&self.views, place).is_some_and(|view| view.health == Health::Serves)
     }
+
+    /// Bytes in use on a disk, as far as is known.
+    pub(super) fn used_bytes(&self, place: Place) -> u64 {
+        at(&self.used_bytes, place).copied().unwrap_or_default()
+    }
+}
+
+fn at<T>(list: &[T], place: Place) -> Option<&T> {
+    list.get(usize::try_from(place).ok()?)
 }
 
 /// What nodes report, by id of the disk; of a disk that was moved, what its new home says.

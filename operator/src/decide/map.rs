@@ -223,27 +223,26 @@ fn follow(
     disks: &Disks,
 ) -> Result<(Next, Option<String>), moraine_placement::HeldError> {
     let rebalance = &pool.spec.rebalance;
-    let auto = rebalance.mode == RebalanceMode::Auto;
-    let mut allowed = rules(pool, auto);
+    let id = plan_id(disks);
+    let balance = match rebalance.mode {
+        RebalanceMode::Auto => true,
+        RebalanceMode::Manual => rebalance.approved_plan.as_ref() == Some(&id),
+        RebalanceMode::Paused => false,
+    };
+    let mut allowed = rules(pool, balance);
     if disks.is_blind {
         // What was begun goes on; the moment passes when the agent has looked.
         (allowed.recoveries_max, allowed.moves_max) = (0, 0);
     }
     let next = advance(map, &disks.views, &disks.answers, allowed)?;
-    let id = plan_id(&next.plan, disks);
-    let approved =
-        rebalance.mode == RebalanceMode::Manual && id.is_some() && rebalance.approved_plan == id;
-    if !approved {
-        return Ok((next, id));
-    }
-    let next = advance(map, &disks.views, &disks.answers, rules(pool, true))?;
-    Ok((next, id))
+    let mut left = next.plan.steps.iter();
+    let unbalanced = left.any(|step| step.why == Why::Balance);
+    Ok((next, unbalanced.then_some(id)))
 }
 
 /// The name of a plan: that of the disks that it is made for, so that it stays the same while it is
 /// carried out, and is another one when they change.
-fn plan_id(plan: &Plan, disks: &Disks) -> Option<String> {
-    plan.steps.iter().find(|step| step.why == Why::Balance)?;
+fn plan_id(disks: &Disks) -> String {
     let mut hasher = DefaultHasher::new();
     for (entry, view) in disks.entries.iter().zip(&disks.views) {
         (
@@ -254,7 +253,7 @@ fn plan_id(plan: &Plan, disks: &Disks) -> Option<String> {
         )
             .hash(&mut hasher);
     }
-    Some(format!("{:016x}", hasher.finish()))
+    format!("{:016x}", hasher.finish())
 }
 
 fn rules(pool: &StoragePool, balance: bool) -> Rules {
@@ -277,8 +276,7 @@ fn remember_refusals(map: &Map, disks: &Disks, memory: &mut Memory, now: Timesta
         let bucket = bucket.and_then(|bucket| map.buckets.get(bucket));
         let moving = bucket.and_then(|bucket| bucket.moving);
         let stands = moving.is_some_and(|m| (m.to, m.since) == (answer.disk, answer.since));
-        let disk = usize::try_from(answer.disk).ok();
-        if stands && let Some(disk) = disk.and_then(|disk| disks.entries.get(disk)) {
+        if stands && let Some(disk) = disks.entry(answer.disk) {
             memory.refused.insert(disk.id.clone(), now);
         }
     }

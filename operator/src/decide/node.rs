@@ -24,9 +24,14 @@ pub(crate) struct NodeWord {
 /// How many buckets each disk holds, awaits or is to take, by id of the disk and name of the pool.
 pub(super) type Holdings<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
-/// What all maps say.
+/// What all maps say; nothing is looked up while nothing is to be evicted anywhere.
 pub(super) fn holdings(world: &World) -> Holdings<'_> {
     let mut holdings = Holdings::new();
+    let orders =
+        |node: &StorageNode| node.spec.evict || node.spec.disks.iter().any(|order| order.evict);
+    if !world.storage_nodes.values().any(orders) {
+        return holdings;
+    }
     for (pool, map) in world.maps.iter() {
         let Some(status) = &map.status else {
             continue;

@@ -1,7 +1,7 @@
 //! The operator's word on a pool: which nodes and disks it has, how its buckets are, and what keeps it
 //! from being ready.
 
-use super::buckets::{self, Buckets};
+use super::buckets::Buckets;
 use super::map::{Outlook, Standing};
 use super::members::{Member, members};
 use super::words::{count, names};
@@ -112,7 +112,10 @@ fn wanted(
         at_risk_bytes: found.as_ref().map(|found| found.at_risk_bytes),
         buckets: found.as_ref().map(|found| found.counts.clone()),
         progress: None,
-        plan: placed.and_then(|placed| buckets::plan(placed, &outlook.disks)),
+        plan: found
+            .as_ref()
+            .zip(placed)
+            .and_then(|(found, placed)| found.plan(placed, &outlook.disks)),
         summary: Some(summary(pool, members, &totals, found.as_ref())),
         conditions,
     }
@@ -156,10 +159,7 @@ fn serving(found: &Buckets, members: &[Member<'_>], outlook: &Outlook) -> Verdic
         .filter(|(place, _)| outlook.disks.serves(*place));
     let message = format!(
         "{} on {}{}",
-        count(
-            usize::try_from(found.counts.total).unwrap_or_default(),
-            "bucket"
-        ),
+        count(found.counts.total, "bucket"),
         count(disks.count(), "disk"),
         silent(members)
     );
@@ -287,10 +287,7 @@ fn too_few_domains(pool: &StoragePool, domains: &BTreeSet<&str>, members: &[Memb
 fn devices(pool: &StoragePool, reporting: &[&Member<'_>], outlook: &Outlook) -> String {
     let needed = format!(
         "a disk in each of {} is needed",
-        count(
-            usize::try_from(pool.spec.replicas).unwrap_or_default(),
-            "failure domain"
-        )
+        count(pool.spec.replicas, "failure domain")
     );
     let taken = count(outlook.disks.views.len(), "disk");
     if pool.spec.devices.file.is_some() {

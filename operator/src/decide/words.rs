@@ -1,5 +1,7 @@
 //! Words that several messages share.
 
+use std::fmt::Display;
+
 /// The most names that a message lists.
 const NAMES: usize = 8;
 
@@ -14,8 +16,9 @@ pub(super) fn names<T: AsRef<str>>(all: &[T]) -> String {
 }
 
 /// A number with its noun, such as `1 node` or `2 nodes`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+pub(super) fn count(number: impl Display, noun: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 

@@ -56,7 +56,7 @@ impl Round<'_> {
                 && self.stays(replica.disk)
                 && Some(replica.disk) != target
                 && Some(replica.disk) != bucket.leaving();
-            if is_down(replica.disk) && awaited {
+            if awaited {
                 bucket.away.push(replica.disk);
             }
         }

@@ -441,6 +441,26 @@ fn the_word_of_one_who_died_counts_no_more() {
 }
 
 #[test]
+fn an_approved_plan_waits_too_while_a_disk_is_unknown() {
+    let manual = json!({"rebalance": {"mode": "Manual"}});
+    let mut life = Life::new(&["a", "b"], &manual);
+    life.pass(15);
+    life.join("c");
+    life.pass(10);
+    let scene = std::mem::replace(&mut life.scene, Scene::new());
+    life.scene = scene.said("b", &json!({}));
+    life.decide();
+    let mut pool = life.scene.world.pools["fast"].clone();
+    let plan = pool.status.as_ref().unwrap().plan.clone().unwrap();
+    pool.spec.rebalance.approved_plan = Some(plan.id);
+    life.scene.world.pools.learn(pool);
+    let before = life.placed().buckets;
+    life.now += 5;
+    life.decide();
+    assert_eq!(life.placed().buckets, before);
+}
+
+#[test]
 fn an_evicted_node_is_emptied_and_says_so() {
     let mut life = Life::new(&["a", "b", "c"], &json!({}));
     life.pass(15);
