@@ -9,6 +9,7 @@
 mod case;
 pub mod chart;
 mod command;
+mod condition;
 mod definitions;
 mod load;
 mod machine;
@@ -17,6 +18,7 @@ mod wait;
 
 pub use case::Case;
 pub use command::{Outcome, Tool, helm, kubectl};
+pub use condition::{condition, pool_becomes};
 pub use definitions::install_definitions;
 pub use load::Load;
 pub use machine::{add_node, kill_node};

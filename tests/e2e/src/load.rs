@@ -138,16 +138,16 @@ fn write(path: &Path, object: &BucketMap) -> Result<()> {
         bail!("the pool has no buckets on disks yet");
     }
     let disks = object.status.iter().flat_map(|status| &status.disks);
-    let disks = disks.map(|disk| {
-        Ok(DiskPlace {
-            id: disk.id()?,
-            address: disk.addresses.first().cloned().unwrap_or_default(),
+    let disks = disks.filter_map(|disk| {
+        Some(DiskPlace {
+            id: disk.id().ok()?,
+            address: disk.address()?.to_string(),
             shards: disk.shards,
         })
     });
     let map = MapFile {
         cluster: object.cluster()?,
-        disks: disks.collect::<Result<_>>()?,
+        disks: disks.collect(),
         entries,
     };
     let new: PathBuf = path.with_extension("new");

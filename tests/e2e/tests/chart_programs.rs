@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use anyhow::{Context, Result};
-use moraine_e2e::{Case, chart, kubectl, require, wait_for};
+use moraine_e2e::{Case, chart, condition, kubectl, require, wait_for};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -17,17 +17,6 @@ fn nodes() -> Vec<String> {
     let items = nodes["items"].as_array().unwrap();
     let name = |node: &Value| node["metadata"]["name"].as_str().unwrap().to_owned();
     items.iter().map(name).collect()
-}
-
-/// The condition `Ready` of an object.
-fn ready(kind: &str, name: &str) -> Result<Value> {
-    let object = kubectl(["get", kind, name]).json()?;
-    let conditions = object["status"]["conditions"].as_array();
-    let ready = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == "Ready");
-    ready.cloned().context("there is no condition Ready yet")
 }
 
 fn pool(case: &Case, spec: &Value) -> String {
@@ -45,7 +34,7 @@ fn pool(case: &Case, spec: &Value) -> String {
 
 fn judged(pool: &str, reason: &str) -> Value {
     wait_for(&format!("the verdict {reason}"), LIMIT, || {
-        let ready = ready("storagepool", pool)?;
+        let ready = condition("storagepool", pool, "Ready")?;
         require(ready["reason"] == reason, || ready.to_string())?;
         Ok(ready)
     })
@@ -57,7 +46,7 @@ fn every_node_is_registered_and_alive() {
     chart::install().unwrap();
     for node in nodes() {
         let ready = wait_for(&format!("{node} to be Ready"), LIMIT, || {
-            let ready = ready("storagenode", &node)?;
+            let ready = condition("storagenode", &node, "Ready")?;
             require(ready["status"] == "True", || ready.to_string())?;
             Ok(ready)
         })

@@ -2,28 +2,18 @@
 //! Data is written and checked all the while.
 
 use anyhow::{Context, Result};
-use moraine_e2e::{Case, Load, add_node, chart, kill_node, kubectl, require, wait_for};
+use moraine_e2e::{
+    Case, Load, add_node, chart, condition, kill_node, kubectl, pool_becomes, require, wait_for,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
-fn object(kind: &str, name: &str) -> Result<Value> {
-    kubectl(["get", kind, name]).json()
-}
-
-fn condition(pool: &str, wanted: &str) -> Result<Value> {
-    let pool = object("storagepool", pool)?;
-    let conditions = pool["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    let found = conditions.find(|condition| condition["type"] == wanted);
-    found.cloned().context("nothing is said yet")
-}
-
 /// How many replicas in sync each node has.
 fn counts(pool: &str) -> Result<BTreeMap<String, usize>> {
-    let map = object("bucketmap", pool)?;
+    let map = kubectl(["get", "bucketmap", pool]).json()?;
     let node = |place: &Value| {
         let place = usize::try_from(place.as_u64()?).ok()?;
         Some(map["status"]["disks"][place]["node"].as_str()?.to_owned())
@@ -57,11 +47,7 @@ fn a_node_joins_takes_its_share_dies_and_is_replaced_while_data_is_used() {
     // It outlives its pool, so that no data is lost by a pool that is deleted by mistake.
     case.clear_later("bucketmap", &name);
     case.create(&pool).unwrap();
-    wait_for("a pool that is ready", LIMIT, || {
-        let ready = condition(&name, "Ready")?;
-        require(ready["status"] == "True", || ready.to_string())
-    })
-    .unwrap();
+    pool_becomes(&name, "Ready", "True", LIMIT).unwrap();
     let mut load = Load::start(&name, 150).unwrap();
 
     let new = add_node().unwrap();
@@ -78,7 +64,7 @@ fn a_node_joins_takes_its_share_dies_and_is_replaced_while_data_is_used() {
     kill_node(&new).unwrap();
     wait_for("a word that replicas are missing", LIMIT, || {
         load.check()?;
-        let degraded = condition(&name, "Degraded")?;
+        let degraded = condition("storagepool", &name, "Degraded")?;
         require(degraded["status"] == "True", || degraded.to_string())
     })
     .unwrap();

@@ -1,26 +1,11 @@
 //! A pool on files of the nodes: declared, placed, ready, and used while an agent comes and goes.
 
-use anyhow::{Context, Result};
-use moraine_e2e::{Case, Load, chart, kubectl, require, wait_for};
-use serde_json::{Value, json};
+use anyhow::Result;
+use moraine_e2e::{Case, Load, chart, kubectl, pool_becomes};
+use serde_json::json;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_mins(3);
-
-fn condition(pool: &str, wanted: &str) -> Result<Value> {
-    let pool = kubectl(["get", "storagepool", pool]).json()?;
-    let conditions = pool["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    let found = conditions.find(|condition| condition["type"] == wanted);
-    found.cloned().context("nothing is said yet")
-}
-
-fn becomes(pool: &str, wanted: &str, status: &str) -> Result<()> {
-    wait_for(&format!("{wanted}={status}"), LIMIT, || {
-        let condition = condition(pool, wanted)?;
-        require(condition["status"] == status, || condition.to_string())
-    })
-}
 
 fn pool(case: &Case) -> Result<String> {
     let name = case.name("pool");
@@ -33,7 +18,7 @@ fn pool(case: &Case) -> Result<String> {
     // It outlives its pool, so that no data is lost by a pool that is deleted by mistake.
     case.clear_later("bucketmap", &name);
     case.create(&pool)?;
-    becomes(&name, "Ready", "True")?;
+    pool_becomes(&name, "Ready", "True", LIMIT)?;
     Ok(name)
 }
 
@@ -42,7 +27,7 @@ fn a_declared_pool_is_placed_and_reads_like_a_status_page() {
     chart::install().unwrap();
     let case = Case::new("pool_life_ready");
     let name = pool(&case).unwrap();
-    becomes(&name, "Degraded", "False").unwrap();
+    pool_becomes(&name, "Degraded", "False", LIMIT).unwrap();
     let map = kubectl(["get", "bucketmap", &name]).json().unwrap();
     assert_eq!(map["status"]["healthy"], 16, "{}", map["status"]);
     assert_eq!(map["spec"]["pool"], name.as_str());
@@ -80,7 +65,7 @@ fn data_is_kept_while_an_agent_is_deleted_and_comes_back() {
     kubectl(["delete", agent, &place, "--grace-period=1"])
         .run()
         .unwrap();
-    becomes(&name, "Degraded", "False").unwrap();
+    pool_becomes(&name, "Degraded", "False", LIMIT).unwrap();
     let figures = load.finish().unwrap();
     eprintln!("{figures}");
 }
